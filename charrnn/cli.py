@@ -1,0 +1,544 @@
+"""The command line: commands and flags, the terminal, exit codes. Nothing else in charrnn knows of them.
+
+0  done          1  a check failed       2  something the user can put right, said in a line or two
+130, 143         stopped by SIGINT (Ctrl-C) or SIGTERM, with what was learned saved
+"""
+
+import argparse
+import difflib
+import json
+import math
+import os
+import shlex
+import sys
+import textwrap
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from charrnn.checkpoint import CONFIG, is_run, load, read_json
+from charrnn.config import GradcheckConfig, SampleConfig, Settings, TextConfig, TrainConfig, flag
+from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
+from charrnn.evaluation import evaluate
+from charrnn.gradcheck import TOLERANCE, generic_model, gradcheck
+from charrnn.plotting import plot_losses
+from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
+from charrnn.trainer import package_version, train
+
+ALIASES = {  # char-rnn's names
+    "hidden_size": ["--rnn-size"],
+    "clip_value": ["--grad-clip"],
+}
+
+
+class TrainSettings(TextConfig, TrainConfig):
+    """Everything a file for --config may set."""
+
+
+class GradcheckSettings(TextConfig, GradcheckConfig):
+    """The settings of ``charrnn gradcheck``."""
+
+
+# -- flags ------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, formatter_class=Help, **options)
+
+    def error(self, message: str) -> NoReturn:
+        hint = ""
+        if unknown := message.removeprefix("unrecognized arguments: ").split()[:1]:
+            known = [name for action in self._actions for name in action.option_strings]
+            if near := difflib.get_close_matches(unknown[0].split("=")[0], known, 1):
+                hint = f"; did you mean {near[0]}?"
+        self.exit(2, f"{self.prog}: {message}{hint} (see {self.prog} --help)\n")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the names of flags."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34)
+        self._action_max_length = 13  # else the longest name of a command breaks its line
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
+    """A flag for each field, in groups by the class that first has it. Values are parsed by the model."""
+    done: set[str] = set()
+    for model in reversed(settings.__mro__):
+        fields = getattr(model, "model_fields", {}).keys() & getattr(model, "__annotations__", {})
+        own = [name for name in settings.model_fields if name in fields - done]
+        if not own:
+            continue
+        done.update(own)
+        group = parser.add_argument_group((model.__doc__ or "").splitlines()[0].rstrip("."))
+        for name in own:
+            field = settings.model_fields[name]
+            text = str(field.description).replace("%", "%%")
+            if field.default not in (None, ""):
+                text += f" (default: {json.dumps(field.default).strip(chr(34))})"
+            options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
+            if field.annotation is bool:
+                options["action"] = argparse.BooleanOptionalAction
+            elif get_origin(field.annotation) is Literal:
+                options["choices"] = get_args(field.annotation)
+            else:
+                options["metavar"] = "TEXT" if field.annotation is str else "N"
+            group.add_argument(flag(name), *ALIASES.get(name, []), **options)
+
+
+def given(args: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
+    """What the command line sets of these settings."""
+    return {name: value for name, value in vars(args).items() if name in settings.model_fields}
+
+
+def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
+    """The values that belong to these settings."""
+    return {name: value for name, value in values.items() if name in settings.model_fields}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(
+        prog="charrnn",
+        description="Train a character-level RNN on a text, sample from it, check its gradients.",
+        epilog="charrnn COMMAND --help tells more. charrnn train, with nothing else, trains on a "
+        "bundled text.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train",
+        help="train on a text and keep the run in a folder",
+        description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
+    )
+    add_corpus(train)
+    train.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/NAME-OF-CORPUS)")
+    train.add_argument("--config", metavar="FILE", help="TOML file of settings; a flag beats the file")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    train.add_argument(
+        "--gradcheck",
+        action="store_true",
+        help="check the gradients of the network these flags describe, on this text, and exit",
+    )
+    add_settings(train, TrainSettings)
+
+    sample = commands.add_parser(
+        "sample",
+        help="write text with a trained network",
+        description="Write text with the network of a run. It goes to standard output as it is drawn.",
+    )
+    sample.add_argument("run", metavar="RUN", help="folder of the run")
+    sample.add_argument(
+        "--prime",
+        "--primetext",
+        metavar="TEXT",
+        default="",
+        help="text to go on from, printed first; @FILE reads it from a file, - from standard input",
+    )
+    sample.add_argument(
+        "--num-samples", metavar="N", type=positive, default=1, help="texts to draw (default: 1)"
+    )
+    add_which(sample)
+    add_unknown(sample)
+    add_settings(sample, SampleConfig)
+
+    evaluate = commands.add_parser(
+        "eval",
+        help="score a text with a trained network",
+        description="Score a text, every character of it, with the network of a run. Without CORPUS, a "
+        "part of the text it was trained on.",
+    )
+    evaluate.add_argument("run", metavar="RUN", help="folder of the run")
+    add_corpus(evaluate)
+    evaluate.add_argument(
+        "--split",
+        choices=["train", "val", "test", "all"],
+        help="the part to score, cut as in training (default: val, or all of a CORPUS given)",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print a JSON object")
+    add_which(evaluate)
+    add_unknown(evaluate)
+    add_settings(evaluate, TextConfig)
+
+    gradcheck = commands.add_parser(
+        "gradcheck",
+        help="check every derivative against central differences",
+        description="Compare the gradient of each parameter, of the inputs and of the incoming state "
+        "with central differences in double precision. Exit status 1 if one is wrong.",
+    )
+    add_corpus(gradcheck)
+    gradcheck.add_argument("--json", action="store_true", help="print a JSON object")
+    add_settings(gradcheck, GradcheckSettings)
+
+    plot = commands.add_parser(
+        "plot",
+        help="draw the losses of runs (needs matplotlib)",
+        description="Draw training and validation loss of one or more runs into one picture.",
+    )
+    plot.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
+    plot.add_argument("--out", metavar="FILE", default="losses.png", help="the picture (default: losses.png)")
+    return parser
+
+
+def positive(word: str) -> int:
+    """A whole number from 1."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word}: should be a whole number from 1")
+    return int(word)
+
+
+def add_corpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help="text files, or folders of them")
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--which",
+        choices=["best", "last"],
+        default="best",
+        help="the network of the best validation, or as training left it (default: best)",
+    )
+
+
+def add_unknown(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="drop characters that the network does not know",
+    )
+
+
+# -- commands ---------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns: the exit code."""
+    argv = kebab(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        print(f"charrnn {package_version()}")
+        return 0
+    if not args.command:
+        parser.print_help()
+        return 2
+    try:
+        return int(COMMANDS[args.command](args))
+    except CharRNNError as error:
+        return fail(args, str(error), 2)
+    except MemoryError as error:
+        return fail(
+            args,
+            f"not enough memory: {error}. Lower --hidden-size, --seq-length or --batch-size",
+            2,
+        )
+    except KeyboardInterrupt:
+        return fail(args, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has gone: charrnn sample … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def fail(args: argparse.Namespace, message: str, code: int) -> int:
+    """Say what is wrong, in a line."""
+    print(f"charrnn {args.command}: {message}", file=sys.stderr)
+    return code
+
+
+def kebab(argv: Sequence[str]) -> list[str]:
+    """Flags may be written with _ for -, as char-rnn has them."""
+    flags: list[str] = []
+    for i, word in enumerate(argv):
+        if word == "--":
+            return [*flags, *argv[i:]]
+        name, equals, value = word.partition("=")
+        flags.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+    return flags
+
+
+def train_command(args: argparse.Namespace) -> int:
+    values: dict[str, Any] = {}
+    if args.resume:
+        run = Path(args.out or default_out(args.corpus))
+        saved = read_note(run)
+        values |= saved["settings"] | part_of(saved["corpus"], TextConfig)
+        args.out, args.corpus = run, args.corpus or saved["corpus"].get("sources", [])
+    if args.config:
+        values |= read_toml(Path(args.config))
+    settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
+    config = TrainConfig(**part_of(settings, TrainConfig))
+    reading = part_of(settings, TextConfig)
+    corpus = read_corpus(args.corpus, reading)
+    if args.gradcheck:
+        return check(corpus, config, config.seq_length, config.batch_size, entries=20)
+    out = Path(args.out or default_out(args.corpus))
+    print(
+        f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
+        f"seed {config.seed}, run {out}"
+    )
+    try:
+        result = train(
+            corpus,
+            config,
+            out,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            about={"sources": [str(Path(path).resolve()) for path in args.corpus], **reading},
+            progress=Bar(),
+        )
+    except Interrupted as stopped:
+        print(f"{stopped}; saved. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
+        return 128 + stopped.signal
+    scores = [
+        f"{name} {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character"
+        for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss))
+        if loss is not None
+    ]
+    print("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
+    print(f"\n{result.model.sample(length=600, seed=config.seed).rstrip()}\n")
+    print(f"More of it: charrnn sample {shlex.quote(str(out))}")
+    return 0
+
+
+def sample_command(args: argparse.Namespace) -> int:
+    config = SampleConfig(**given(args, SampleConfig))
+    model = load(args.run, args.which)
+    prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
+    write, decode = sys.stdout.buffer.write, model.vocabulary.decode_bytes
+    with threadpool_limits(1, "blas"):
+        if args.num_samples > 1:
+            for text in model.draw_many(prime, args.num_samples, config):
+                write(decode(prime) + decode(text) + b"\n")
+            sys.stdout.buffer.flush()
+            return 0
+        write(decode(prime))
+        for token in model.draw(prime, config):
+            write(decode([token]))
+            sys.stdout.buffer.flush()
+    if sys.stdout.isatty():
+        write(b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def eval_command(args: argparse.Namespace) -> int:
+    run = Path(args.run)
+    model = load(run, args.which)
+    note = read_note(run)
+    saved = note["corpus"]
+    reading = {name: value for name, value in saved.items() if name in ("encoding", "glob")}
+    reading |= given(args, TextConfig)
+    corpus = read_corpus(
+        args.corpus or saved.get("sources", []),
+        TextConfig(**reading).model_dump() | {"bytes": model.vocabulary.is_bytes},
+        vocabulary=model.vocabulary,
+        ignore_unknown=args.ignore_unknown,
+    )
+    if not args.corpus and corpus.sha256 != saved.get("sha256"):
+        raise RunError(
+            f"{corpus.name}: this text has changed since {run} was trained on it, so its parts are no "
+            "longer the same. Name the CORPUS to score it as it is"
+        )
+    split = args.split or ("all" if args.corpus else "val")
+    parts: dict[str, Tokens] = {"all": corpus.tokens}
+    if split != "all":
+        config = TrainConfig(**note["settings"])
+        parts |= corpus.split(config.val_fraction, config.test_fraction)._asdict()
+    if len(parts[split]) < 2:
+        raise RunError(
+            f"the {split} part of {corpus.name} is empty or one character: nothing to score. See --split"
+        )
+    with threadpool_limits(1, "blas"):
+        score = evaluate(model, parts[split])
+    if args.json:
+        named = {"run": str(run), "corpus": corpus.name, "split": split}
+        rest = {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}
+        print(json.dumps({**named, **asdict(score), **rest}))
+    else:
+        print(
+            f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
+            f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
+            f"accuracy {score.accuracy:.2%}"
+        )
+    return 0
+
+
+def gradcheck_command(args: argparse.Namespace) -> int:
+    settings = GradcheckSettings(**given(args, GradcheckSettings)).model_dump()
+    config = GradcheckConfig(**part_of(settings, GradcheckConfig))
+    corpus = read_corpus(args.corpus, part_of(settings, TextConfig))
+    return check(corpus, config, config.seq_length, config.batch_size, config.entries, args.json)
+
+
+def check(
+    corpus: Corpus,
+    config: TrainConfig | GradcheckConfig,
+    seq_length: int,
+    batch_size: int,
+    entries: int,
+    as_json: bool = False,
+) -> int:
+    """Check the gradients of the network that ``config`` describes, on the first window of a text."""
+    model = generic_model(corpus.vocabulary, config, config.seed)
+    inputs, targets = Streams(corpus.tokens, batch_size, seq_length)[0]
+    rng = np.random.default_rng([config.seed, 1])
+    with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="entry") as bar:
+
+        def tick(total: int) -> None:
+            bar.total = total
+            bar.update()
+
+        checks = list(gradcheck(model, inputs, targets, rng, entries, tick))
+    passed = all(check.passed for check in checks)
+    if as_json:
+        sizes = {"T": seq_length, "B": inputs.shape[1], "H": model.hidden_size}
+        sizes["V"] = len(corpus.vocabulary)
+        report = {"passed": passed, "tolerance": TOLERANCE, "sizes": sizes}
+        print(json.dumps({**report, "tensors": [asdict(check) for check in checks]}))
+        return 0 if passed else 1
+    print(
+        f"T = {seq_length} time steps, B = {inputs.shape[1]} rows, H = {model.hidden_size}, "
+        f"V = {len(corpus.vocabulary)} characters, float64\n"
+        f"{'gradient':9}{'equation':9} {'shape':14} {'checked':>16}  {'largest error':>13}  "
+        f"{'at':14} verdict"
+    )
+    for check in checks:
+        size = math.prod(check.shape)
+        checked = f"{check.checked:,} of {size:,}" if check.checked < size else f"all {size:,}"
+        print(
+            f"{'d' + check.name:9}{check.equation:9} {check.shape!s:14} {checked:>16}  "
+            f"{check.error:13.1e}  {check.where!s:14} {'ok' if check.passed else 'WRONG'}"
+        )
+    print(
+        f"{'All gradients agree' if passed else 'NOT all gradients agree'} with central differences to "
+        f"{TOLERANCE:.0e} of the largest entry"
+    )
+    return 0 if passed else 1
+
+
+def plot_command(args: argparse.Namespace) -> int:
+    plot_losses([Path(run) for run in args.runs], Path(args.out))
+    print(args.out)
+    return 0
+
+
+COMMANDS = {
+    "train": train_command,
+    "sample": sample_command,
+    "eval": eval_command,
+    "gradcheck": gradcheck_command,
+    "plot": plot_command,
+}
+
+
+# -- what the commands read and show ----------------------------------------------------------------
+
+
+def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
+    """The text that was named, or the bundled one; says what there is to say about it."""
+    corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how)
+    for note in corpus.notes:
+        print(note, file=sys.stderr)
+    return corpus
+
+
+def bundled_text() -> Path:
+    """data/fables.txt: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    for folder in (here, here.parent):
+        if (folder / "data" / "fables.txt").is_file():
+            return folder / "data" / "fables.txt"
+    raise TextError("the bundled text, data/fables.txt, is not there: name a CORPUS")
+
+
+def default_out(corpus: Sequence[str]) -> Path:
+    """runs/NAME-OF-CORPUS."""
+    return Path("runs", corpus_name([Path(path) for path in corpus] or [bundled_text()]))
+
+
+def read_note(run: Path) -> dict[str, Any]:
+    """The config.json of a run, with its settings checked."""
+    if not is_run(run):
+        raise RunError(f"{run}: there is no run in this folder. See charrnn train --out")
+    note = read_json(run / CONFIG)
+    if not all(isinstance(note.get(key), dict) for key in ("settings", "corpus")):
+        raise RunError(f"{run / CONFIG}: damaged: it lacks settings or corpus")
+    try:
+        TrainConfig(**note["settings"])
+    except ConfigError as error:
+        raise RunError(f"{run / CONFIG}: {error}") from None
+    return note
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        TrainSettings(**values)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return values
+
+
+def read_prime(prime: str) -> str | bytes:
+    """The prime text: as given, or from the file @FILE, or from standard input for -."""
+    if prime == "-":
+        return sys.stdin.buffer.read()
+    if prime.startswith("@"):
+        return read_file(Path(prime[1:]))
+    return prime
+
+
+class Bar:
+    """A Progress on the terminal: a bar on standard error, lines on standard output."""
+
+    def start(self, characters: int, total: int) -> None:
+        self._loss = math.nan
+        self._bar = tqdm(
+            total=total,
+            initial=characters,
+            unit="char",
+            unit_scale=True,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            disable=None,  # where standard error is not a terminal
+        )
+
+    def step(self, characters: int, loss: float) -> None:
+        self._loss = loss if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * loss
+        bits = self._loss / math.log(2)
+        self._bar.set_postfix_str(f"loss {self._loss:.3f}, {bits:.3f} bits/char", refresh=False)
+        self._bar.update(characters)
+
+    def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
+        self.say(
+            f"epoch {epoch:6.2f}  step {step:7,}  train {loss:.4f}  validation {val_loss:.4f} nats "
+            f"({val_loss / math.log(2):.3f} bits){'  best' if best else ''}"
+        )
+
+    def sampled(self, text: str) -> None:
+        self.say("\n" + textwrap.indent(text.strip(), "    | ", lambda line: True) + "\n")
+
+    def say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def stop(self) -> None:
+        self._bar.close()

@@ -1,0 +1,199 @@
+"""What a user can set: one field here is one flag on the command line and one key in a file.
+
+A field's name, bounds, default and description stand here and nowhere else; the command line, the TOML
+file and config.json are all read through these models. Settings never change once made.
+"""
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from charrnn.errors import ConfigError
+
+# field: (other field, the value of the other that gives this one a meaning)
+MEANT_FOR = {
+    "momentum": ("optimizer", "sgd"),
+    "nesterov": ("optimizer", "sgd"),
+    "beta1": ("optimizer", "adam"),
+    "beta2": ("optimizer", "adam"),
+    "min_learning_rate_ratio": ("schedule", "cosine"),
+    "learning_rate_decay": ("schedule", "step"),
+    "learning_rate_decay_after": ("schedule", "step"),
+}
+
+
+def flag(name: str) -> str:
+    """The flag of a field: hidden_size is --hidden-size."""
+    return "--" + name.replace("_", "-")
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, no unknown keys, and errors that name the flag."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(map(self._sentence, error.errors()))) from None
+
+    @classmethod
+    def _sentence(cls, error: Any) -> str:
+        """One pydantic error as a sentence."""
+        if not error["loc"]:
+            return str(error["ctx"]["error"])
+        name = str(error["loc"][0])
+        if error["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, cls.model_fields, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return f"{name!r} is not a setting{hint}"
+        message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        return f"{flag(name)} {error['input']}: {message[0].lower()}{message[1:]}"
+
+
+class TextConfig(Settings):
+    """Reading the text."""
+
+    bytes: bool = Field(default=False, description="the 256 byte values are the vocabulary; any file will do")
+    encoding: str = Field(default="utf-8", description="the encoding of the text files")
+    glob: str = Field(default="*.txt", description="which files of a folder to read")
+
+
+class ModelConfig(Settings):
+    """The network."""
+
+    hidden_size: int = Field(default=256, ge=1, description="activations in the hidden state, H")
+    init: Literal["orthogonal", "normal", "identity"] = Field(
+        default="orthogonal",
+        description="how W_aa starts: orthogonal keeps the state's length over many steps",
+    )
+    init_scale: float = Field(default=1.0, gt=0, description="factor on that W_aa")
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="precision: float32 is twice as fast and as good to train with"
+    )
+
+
+class WindowConfig(Settings):
+    """The windows of a step."""
+
+    seq_length: int = Field(default=64, ge=1, description="characters in a window, T; BPTT runs through all")
+    batch_size: int = Field(default=32, ge=1, description="parallel streams, B")
+
+
+class OptimizerConfig(Settings):
+    """The optimiser."""
+
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="how a gradient becomes a step")
+    learning_rate: float = Field(default=3e-3, gt=0, description="the peak rate; for sgd try 0.5")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: how much of the last step goes on")
+    nesterov: bool = Field(default=False, description="sgd: look ahead along the momentum")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="adam: decay of the mean gradient")
+    beta2: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        description="adam: decay of the mean square; short runs want it below 0.999",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="pull of the weights to zero; decoupled from the gradient in adam"
+    )
+    schedule: Literal["cosine", "constant", "step"] = Field(
+        default="cosine", description="the learning rate over the run, after warm-up"
+    )
+    warmup_steps: int = Field(
+        default=100, ge=0, description="steps of linear rise: Adam's first estimates are poor"
+    )
+    min_learning_rate_ratio: float = Field(
+        default=0.01, ge=0, le=1, description="cosine: the last rate as a part of the peak"
+    )
+    learning_rate_decay: float = Field(
+        default=0.97, gt=0, le=1, description="step: factor on the rate at each new epoch"
+    )
+    learning_rate_decay_after: int = Field(
+        default=10, ge=1, description="step: the first decay comes after so many epochs"
+    )
+    clip_norm: float = Field(
+        default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"
+    )
+    clip_value: float = Field(
+        default=0.0, ge=0, description="largest gradient entry, applied before the norm; 0 is off"
+    )
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "OptimizerConfig":
+        for name, (other, value) in MEANT_FOR.items():
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default and getattr(self, other) != value:
+                raise ValueError(
+                    f"{flag(name)} has no effect with {flag(other)} {getattr(self, other)}: "
+                    f"it is for {flag(other)} {value}"
+                )
+        return self
+
+
+class TrainConfig(ModelConfig, WindowConfig, OptimizerConfig):
+    """The run."""
+
+    epochs: int = Field(default=20, ge=1, description="passes over the training part")
+    max_steps: int = Field(default=0, ge=0, description="end after so many steps; 0 is no limit")
+    val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
+    test_fraction: float = Field(
+        default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
+    )
+    seed: int = Field(default=0, ge=0, description="of all that is random: same seed, same run")
+    threads: Literal["auto"] | int = Field(
+        default="auto", description="worker threads that share a batch; auto takes the cores there are"
+    )
+    eval_every: int | None = Field(
+        default=None,
+        ge=0,
+        description="steps between validations; 0 is only at the end (default: an epoch)",
+    )
+    sample_every: int = Field(default=500, ge=0, description="steps between samples; 0 is only at the end")
+    log_every: int = Field(default=10, ge=1, description="steps between lines in metrics.jsonl")
+    save_every: float = Field(
+        default=60.0, ge=0, description="seconds between saves of last.npz, besides those at validations"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> "TrainConfig":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave "
+                "nothing to train on: together they must stay below 1"
+            )
+        if self.threads != "auto" and self.threads < 1:
+            raise ValueError(f"--threads {self.threads}: should be auto, or 1 or more")
+        return self
+
+
+class SampleConfig(Settings):
+    """Sampling."""
+
+    length: int = Field(default=1000, ge=0, description="characters to draw, not counting the prime text")
+    temperature: float = Field(
+        default=0.8, ge=0, description="below 1 is safer, above 1 wilder; 0 takes the likeliest character"
+    )
+    top_k: int = Field(default=0, ge=0, description="draw from the k likeliest characters; 0 is off")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="draw from the likeliest characters that hold this mass"
+    )
+    stop: str = Field(default="", description="end when this text has been drawn; it is not printed")
+    seed: int | None = Field(
+        default=None, ge=0, description="same seed, same text (default: another each time)"
+    )
+
+
+class GradcheckConfig(ModelConfig, WindowConfig):
+    """The gradient check."""
+
+    hidden_size: int = Field(default=8, ge=1, description="activations in the hidden state, H")
+    dtype: Literal["float64"] = Field(default="float64", description="precision of the check")
+    seq_length: int = Field(default=5, ge=1, description="characters in a window, T")
+    batch_size: int = Field(default=3, ge=1, description="rows of the batch, B")
+    entries: int = Field(
+        default=0, ge=0, description="entries to check of each tensor, drawn at random; 0 checks every one"
+    )
+    seed: int = Field(default=0, ge=0, description="of the parameters, and of the entries drawn")

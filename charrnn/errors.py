@@ -1,0 +1,36 @@
+"""What a user can get wrong: one family of exceptions, each a sentence that says what to do.
+
+The command line prints the sentence and exits with 2; Python code catches ``CharRNNError``.
+"""
+
+
+class CharRNNError(Exception):
+    """Something the user can put right. The message says what was found, where, and the remedy."""
+
+
+class ConfigError(CharRNNError):
+    """A setting that does not exist, or a value that it cannot have."""
+
+
+class TextError(CharRNNError):
+    """A text that cannot be read, or cannot be trained on, or has unknown characters."""
+
+
+class RunError(CharRNNError):
+    """A run folder that is missing, taken, damaged, or of another model."""
+
+
+class DivergedError(CharRNNError):
+    """The loss or the gradient stopped being a finite number."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop by a signal, and has saved its state.
+
+    A KeyboardInterrupt, so that scripts that train several models stop too. ``signal`` is the signal's
+    number.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal

@@ -1,0 +1,74 @@
+"""How good a model is: its loss over a whole text, every character scored once."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import TextError
+from charrnn.layers import cross_entropy_forward
+from charrnn.model import CharRNN
+from charrnn.text import Tokens
+
+WARM_UP = 256  # characters a row reads before its first scored one
+ROWS = 32
+CHUNK = 2**21  # logits held at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of a text of ``characters`` + 1 characters; the first has nothing to be predicted from."""
+
+    characters: int
+    loss: float  # mean, in nats per character
+    accuracy: float  # part of the characters that were the likeliest one
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.loss / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Of a character: the number of equally likely ones that would be as hard to guess."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+def evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
+    """Score a text from its first character to its last, with the state carried.
+
+    A long text is read in up to 32 rows side by side. Each row reads the 256 characters before its
+    own first, so that it starts with the state that the text before has left; only a dependence
+    over more than 256 characters could tell the result from that of one long row.
+
+    Arguments:
+        tokens: (n,) integers in 0…V−1, n of 2 or more.
+
+    Raises:
+        TextError: the text has fewer than two characters.
+    """
+    n = len(tokens) - 1  # predictions
+    if n < 1:
+        raise TextError(f"a text of {len(tokens)} characters: scoring takes at least 2")
+    rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    length = -(-n // rows)
+    start = length * np.arange(rows)
+    state = model.initial_state(rows)
+    if rows > 1:
+        before = np.arange(-WARM_UP, 0)[:, np.newaxis] + start  # (WARM_UP, rows)
+        state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state).a[-1].copy()
+        state[0] = 0  # the first row has no text before it
+    total, hits = 0.0, 0
+    T = min(length, max(1, CHUNK // (rows * len(model.vocabulary))))
+    buffers = model.buffers(T, rows)
+    for t in range(0, length, T):
+        here = np.arange(t, min(t + T, length))[:, np.newaxis] + start  # (T, rows)
+        scored = here < n  # the last row may be shorter
+        here = np.minimum(here, n - 1)
+        x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
+        window = model.logits(x, state, buffers)
+        state = window.a[-1].copy()
+        logits, y = window.logits[scored], y[scored]  # (characters, V), (characters,)
+        hits += int((logits.argmax(axis=-1) == y).sum())
+        loss, _ = cross_entropy_forward(logits[np.newaxis], y[np.newaxis])
+        total += float(loss) * len(y)
+    return Evaluation(n, total / n, hits / n)

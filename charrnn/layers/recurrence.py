@@ -1,0 +1,81 @@
+"""The recurrence through time, a⟨t⟩ = tanh(x⟨t⟩ W_ax + a⟨t−1⟩ W_aa + b_a), and back through it.
+
+In plain code, for one window (the functions below compute just this, in place):
+
+    for t in 1 … T:
+        z⟨t⟩ = xW⟨t⟩ + a⟨t−1⟩ W_aa + b_a              F1
+        a⟨t⟩ = tanh(z⟨t⟩)                             F2
+
+    dz⟨T+1⟩ = 0
+    for t in T … 1:
+        da⟨t⟩ = direct⟨t⟩ + dz⟨t+1⟩ W_aaᵀ             B3
+        dz⟨t⟩ = da⟨t⟩ ∘ (1 − a⟨t⟩²)                   B4
+
+Only what must wait for the step before it stands in the time loop. The rest is done once for the
+window: the input side before the loop, every weight gradient after it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def recurrence_forward(
+    xW: Array,  # (T, B, H)
+    a0: Array,  # (B, H)
+    W_aa: Array,  # (H, H)
+    b_a: Array,  # (H,)
+    out: Array | None = None,  # (T+1, B, H)
+) -> Array:
+    """All activations of a window (F1, F2).
+
+    ``xW`` is x⟨t⟩ W_ax for every step; it may be ``out[1:]`` itself, and is overwritten then.
+
+    Returns: a (T+1, B, H), whose row 0 is a⟨0⟩ and whose row t is a⟨t⟩.
+    """
+    T, B, H = xW.shape
+    a = np.empty((T + 1, B, H), np.result_type(xW, a0, W_aa)) if out is None else out
+    recurrent = np.empty((B, H), a.dtype)
+    a[0] = a0
+    np.add(xW, b_a, out=a[1:])
+    for t in range(1, T + 1):
+        np.matmul(a[t - 1], W_aa, out=recurrent)
+        z = np.add(a[t], recurrent, out=a[t])  # (F1)
+        np.tanh(z, out=a[t])  # (F2)
+    return a
+
+
+def recurrence_backward(
+    da: Array,  # (T, B, H), overwritten
+    a: Array,  # (T+1, B, H)
+    W_aa: Array,  # (H, H)
+    dW_aa: Array,  # (H, H), written
+    db_a: Array,  # (H,), written
+    out: Array | None = None,  # (T, B, H)
+) -> tuple[Array, Array]:
+    """Backpropagation through every time step of the window (B3, B4, B5, B7, B9).
+
+    ``da`` comes in as what the loss at each step sends to that step's activation alone,
+    dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back.
+
+    Returns: dz (T, B, H) and da⟨0⟩ (B, H); ``dW_aa`` and ``db_a`` are written in place.
+    """
+    T, B, H = da.shape
+    dz = np.empty_like(da) if out is None else out
+    W_aaT = np.ascontiguousarray(W_aa.T)  # OpenBLAS runs small products twice as fast on a plain copy
+    future = np.empty((B, H), da.dtype)
+    np.multiply(a[1:], a[1:], out=dz)
+    np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh, for all steps at once
+    for t in range(T - 1, -1, -1):
+        if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
+            np.matmul(dz[t + 1], W_aaT, out=future)
+            da[t] += future  # (B3)
+        dz[t] *= da[t]  # (B4)
+    rows, past = dz.reshape(-1, H), a[:-1].reshape(-1, H)  # (T·B, H) each
+    np.matmul(past.T, rows, out=dW_aa)  # (B5)
+    np.add.reduce(rows, axis=0, out=db_a)  # (B7)
+    da0 = np.matmul(dz[0], W_aaT)  # (B9)
+    return dz, da0

@@ -1,0 +1,303 @@
+"""CharRNN: the layers chained into a network that predicts the next character.
+
+    x⟨t⟩ ── W_ax ──▶ z⟨t⟩ ── tanh ──▶ a⟨t⟩ ── W_ya ──▶ ŷ⟨t⟩ ──▶ L
+                      ▲                │
+                      └──── W_aa ──────┘   to step t+1
+
+Shapes: characters (T, B), activations (T+1, B, H), logits (T, B, V), a state (B, H).
+"""
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charrnn import layers
+from charrnn.config import SampleConfig
+from charrnn.errors import ConfigError
+from charrnn.parameters import Parameters
+from charrnn.sampling import generate, until
+from charrnn.text import Tokens, Vocabulary
+
+Array = NDArray[Any]
+
+
+def orthogonal(H: int, rng: np.random.Generator) -> Array:
+    """A random orthogonal matrix (H, H), uniform among them (Mezzadri 2007): it keeps a state's length."""
+    q, r = np.linalg.qr(rng.standard_normal((H, H)))
+    matrix: Array = q * np.sign(np.diagonal(r))
+    return matrix
+
+
+INITS: dict[str, Callable[[int, np.random.Generator], Array]] = {
+    "orthogonal": orthogonal,
+    "normal": lambda H, rng: rng.standard_normal((H, H)) / np.sqrt(H),
+    "identity": lambda H, rng: np.eye(H),
+}
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Memory for one window's passes, kept and reused from window to window."""
+
+    a: Array  # (T+1, B, H)
+    logits: Array  # (T, B, V), then ŷ, then dlogits
+    da: Array  # (T, B, H)
+    dz: Array  # (T, B, H)
+
+    @classmethod
+    def allocate(cls, T: int, B: int, H: int, V: int, dtype: DTypeLike) -> Self:
+        return cls(
+            a=np.empty((T + 1, B, H), dtype),
+            logits=np.empty((T, B, V), dtype),
+            da=np.empty((T, B, H), dtype),
+            dz=np.empty((T, B, H), dtype),
+        )
+
+    def first(self, T: int) -> Self:
+        """The part of the memory that a window of T steps uses."""
+        if len(self.da) == T:
+            return self
+        return type(self)(self.a[: T + 1], self.logits[:T], self.da[:T], self.dz[:T])
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a forward pass leaves for the backward pass."""
+
+    x: Array  # (T, B) integers, or (T, B, V) rows
+    y: Array  # (T, B) integers
+    buffers: Buffers  # a and ŷ are filled
+
+    @property
+    def state(self) -> Array:
+        """a⟨T⟩ (B, H), for the next window to start from."""
+        state: Array = self.buffers.a[-1].copy()
+        return state
+
+
+class CharRNN:
+    """A one-layer tanh RNN over characters with a softmax over the next one at every step.
+
+    Attributes:
+        vocabulary: the characters it knows.
+        hidden_size: H.
+        parameters: W_ax (V, H), W_aa (H, H), b_a (H,), W_ya (H, V), b_y (V,): named views of one flat
+            vector, ``parameters.flat``.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        hidden_size: int = 128,
+        *,
+        seed: int | np.random.Generator = 0,
+        init: str = "orthogonal",
+        init_scale: float = 1.0,
+        dtype: DTypeLike = np.float32,
+    ):
+        """A new network.
+
+        W_aa is ``init_scale`` times an orthogonal matrix, a normal one (variance 1/H) or the identity.
+        The output layer starts near zero, so that the first loss is ln V to within 2 %: a network that
+        has seen nothing should find every character equally likely.
+
+        Raises:
+            ConfigError: no such ``init``, or a hidden size below 1.
+        """
+        if init not in INITS:
+            raise ConfigError(f"init {init!r} is none of {', '.join(INITS)}")
+        if hidden_size < 1:
+            raise ConfigError(f"hidden_size {hidden_size} must be at least 1")
+        V, H = len(vocabulary), hidden_size
+        rng = np.random.default_rng(seed)
+        self.vocabulary = vocabulary
+        self.hidden_size = H
+        self.parameters = Parameters(
+            {"W_ax": (V, H), "W_aa": (H, H), "b_a": (H,), "W_ya": (H, V), "b_y": (V,)}, dtype
+        )
+        self.parameters["W_ax"][...] = 0.3 * rng.standard_normal((V, H))
+        self.parameters["W_aa"][...] = init_scale * INITS[init](H, rng)
+        self.parameters["W_ya"][...] = 0.01 / np.sqrt(H) * rng.standard_normal((H, V))
+
+    def __repr__(self) -> str:
+        return f"CharRNN({len(self.vocabulary)} characters, hidden_size={self.hidden_size})"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters, in which everything is computed."""
+        return self.parameters.flat.dtype
+
+    def initial_state(self, batch_size: int) -> Array:
+        """a⟨0⟩ at the start of a text: zeros (B, H)."""
+        return np.zeros((batch_size, self.hidden_size), self.dtype)
+
+    def buffers(self, seq_length: int, batch_size: int) -> Buffers:
+        """Memory for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
+        return Buffers.allocate(seq_length, batch_size, self.hidden_size, len(self.vocabulary), self.dtype)
+
+    def logits(self, inputs: Array, state: Array, buffers: Buffers | None = None) -> Buffers:
+        """Run over a window without a loss: fills the activations and the logits (F1, F2, inside of F3)."""
+        p = self.parameters
+        T, B = inputs.shape[:2]
+        buffers = self.buffers(T, B) if buffers is None else buffers.first(T)
+        a = buffers.a
+        xW = layers.embedding_forward(inputs, p["W_ax"], out=a[1:])
+        layers.recurrence_forward(xW, state, p["W_aa"], p["b_a"], out=a)
+        layers.dense_forward(a[1:], p["W_ya"], p["b_y"], out=buffers.logits)
+        return buffers
+
+    def forward(
+        self,
+        inputs: Array,
+        targets: Array,
+        state: Array | None = None,
+        buffers: Buffers | None = None,
+    ) -> tuple[Any, Window]:
+        """The loss of a window (F1–F4).
+
+        Arguments:
+            inputs: (T, B) integers in 0…V−1, or (T, B, V) rows.
+            targets: (T, B) integers in 0…V−1, the character after each input.
+            state: a⟨0⟩ (B, H); zeros if not given.
+            buffers: memory to work in, of ``buffers()``; made anew if not given.
+
+        Returns: the loss, the mean over T·B characters in nats, and what ``backward`` needs.
+        """
+        x, y = self._characters(inputs, "inputs"), self._characters(targets, "targets")
+        if x.shape[:2] != y.shape:
+            raise ValueError(f"inputs {x.shape} and targets {y.shape} differ in shape")
+        state = self.initial_state(y.shape[1]) if state is None else state
+        buffers = self.logits(x, state, buffers)
+        loss, _ = layers.cross_entropy_forward(buffers.logits, y, out=buffers.logits)
+        return loss, Window(x, y, buffers)
+
+    def backward(
+        self, window: Window, gradients: Parameters | None = None, *, input_gradient: bool = False
+    ) -> tuple[Parameters, Array | None, Array]:
+        """The gradients of a window's loss (B1–B9). Uses up the window: call it once for each forward.
+
+        Arguments:
+            window: from ``forward``.
+            gradients: written if given; made anew if not.
+            input_gradient: also compute dx⟨t⟩, which training has no use for.
+
+        Returns: the gradients of the parameters, dx (T, B, V) or None, and da⟨0⟩ (B, H).
+        """
+        p = self.parameters
+        g = p.like() if gradients is None else gradients
+        a, da, dz = window.buffers.a, window.buffers.da, window.buffers.dz
+        dlogits = layers.cross_entropy_backward(window.buffers.logits, window.y)
+        layers.dense_backward(dlogits, a[1:], p["W_ya"], g["W_ya"], g["b_y"], out=da)
+        _, da0 = layers.recurrence_backward(da, a, p["W_aa"], g["W_aa"], g["b_a"], out=dz)
+        layers.embedding_backward(dz, window.x, g["W_ax"], scratch=da)
+        dx = layers.embedding_backward_input(dz, p["W_ax"]) if input_gradient else None
+        return g, dx, da0
+
+    def loss_and_gradients(
+        self, inputs: Array, targets: Array, state: Array | None = None
+    ) -> tuple[float, Parameters, Array]:
+        """The loss of a window, the gradient of every parameter, and the state after it.
+
+        Arguments:
+            inputs, targets: (T, B) integers in 0…V−1; the target is the character after the input.
+            state: a⟨0⟩ (B, H), the state that the window before returned; zeros if not given.
+
+        Returns: the loss (mean over T·B characters, in nats), the gradients by name, and a⟨T⟩ (B, H).
+        """
+        loss, window = self.forward(inputs, targets, state)
+        gradients, _, _ = self.backward(window)
+        return float(loss), gradients, window.state
+
+    def step(self, tokens: Array, state: Array) -> tuple[Array, Array]:
+        """Read one character in each row: tokens (B,), state (B, H).
+
+        Returns: the logits of the character after it (B, V), and the new state (B, H).
+        """
+        buffers = self.logits(tokens[np.newaxis], state)
+        return buffers.logits[0], buffers.a[1]
+
+    def generate(
+        self, prime: Tokens, num_samples: int, config: SampleConfig, rng: np.random.Generator
+    ) -> Iterator[Array]:
+        """Draw characters without end for ``num_samples`` texts at once, after reading ``prime`` (n,).
+
+        With nothing to read, each text begins as a line does: after a newline, if the model knows one;
+        else with a character drawn evenly from the vocabulary.
+
+        Yields: (num_samples,) integers.
+        """
+        state = self.initial_state(1)
+        if len(prime) == 0:
+            prime = self.vocabulary.encode("\n", ignore_unknown=True)
+        if len(prime) == 0:
+            logits = np.zeros((1, len(self.vocabulary)), self.dtype)
+        for start in range(0, len(prime), 1024):  # a long prime text in pieces
+            buffers = self.logits(prime[start : start + 1024, np.newaxis].astype(np.intp), state)
+            logits, state = buffers.logits[-1], buffers.a[-1]
+        logits, state = (np.repeat(rows, num_samples, axis=0) for rows in (logits, state))
+        shape = config.temperature, config.top_k, config.top_p
+        yield from generate(self.step, logits, state, rng, *shape)
+
+    def stream(
+        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Any
+    ) -> Iterator[str]:
+        """Draw text piece by piece: first ``prime``, then character by character what follows it.
+
+        Arguments:
+            prime: the text to go on from.
+            ignore_unknown: drop characters of ``prime`` that the model does not know.
+            settings: those of ``charrnn.SampleConfig``: length, temperature, top_k, top_p, stop, seed.
+
+        Raises:
+            TextError: ``prime`` or ``stop`` has characters that the model does not know.
+            ConfigError: a setting has a value that it cannot have.
+        """
+        config = SampleConfig(**settings)
+        start = self.vocabulary.encode(prime, ignore_unknown=ignore_unknown)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # bytes may end inside a character
+        yield decoder.decode(self.vocabulary.decode_bytes(start))
+        for token in self.draw(start, config):
+            if piece := decoder.decode(self.vocabulary.decode_bytes([token])):
+                yield piece
+        yield decoder.decode(b"", final=True)
+
+    def draw(self, prime: Tokens, config: SampleConfig) -> Iterator[int]:
+        """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first."""
+        stop = self.vocabulary.encode(config.stop).tolist()
+        drawn = self.generate(prime, 1, config, np.random.default_rng(config.seed))
+        return until((int(token) for (token,) in islice(drawn, config.length)), stop)
+
+    def sample(self, prime: str | bytes = "", **settings: Any) -> str:
+        """``stream`` as one string."""
+        return "".join(self.stream(prime, **settings))
+
+    def draw_many(self, prime: Tokens, num_samples: int, config: SampleConfig) -> list[list[int]]:
+        """Draw several texts at once, which is much faster than one by one; as ``draw`` each."""
+        stop = self.vocabulary.encode(config.stop).tolist()
+        drawn = self.generate(prime, num_samples, config, np.random.default_rng(config.seed))
+        texts: list[list[int]] = [[] for _ in range(num_samples)]
+        running = texts
+        for tokens in islice(drawn, config.length):
+            for text, token in zip(texts, tokens.tolist(), strict=True):
+                text.append(token)
+            if stop:
+                running = [text for text in running if text[-len(stop) :] != stop]
+                if not running:
+                    break
+        return [list(until(text, stop)) for text in texts]
+
+    def _characters(self, tokens: Array, what: str) -> Array:
+        tokens = np.asarray(tokens)
+        if tokens.ndim == 3 and what == "inputs":
+            return tokens
+        if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.size == 0:
+            raise ValueError(f"{what}: {tokens.dtype} {tokens.shape}; expected integers (T, B)")
+        V = len(self.vocabulary)
+        if tokens.min() < 0 or tokens.max() >= V:
+            raise ValueError(f"{what}: characters are 0 to {V - 1}; found {tokens.max()}")
+        return tokens.astype(np.intp, copy=False)
