@@ -55,12 +55,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=Help, **options)
 
     def error(self, message: str) -> NoReturn:
-        hint = ""
-        if unknown := message.removeprefix("unrecognized arguments: ").split()[:1]:
-            known = [name for action in self._actions for name in action.option_strings]
-            if near := difflib.get_close_matches(unknown[0].split("=")[0], known, 1):
-                hint = f"; did you mean {near[0]}?"
-        self.exit(2, f"{self.prog}: {message}{hint} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def unknown(self, word: str) -> NoReturn:
+        """End with an error that names the flag nearest to ``word``."""
+        known = [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(word.split("=")[0], known, 1)
+        self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -106,8 +107,8 @@ def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in settings.model_fields}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The whole command line, and the parsers of its commands."""
     parser = Parser(
         prog="charrnn",
         description="Train a character-level RNN on a text, sample from it, check its gradients.",
@@ -190,7 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     plot.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
     plot.add_argument("--out", metavar="FILE", default="losses.png", help="the picture (default: losses.png)")
-    return parser
+    return parser, commands.choices
 
 
 def positive(word: str) -> int:
@@ -227,8 +228,10 @@ def add_unknown(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns: the exit code."""
     argv = kebab(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    parser, commands = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        commands.get(args.command, parser).unknown(unknown[0])
     if args.version:
         print(f"charrnn {package_version()}")
         return 0

@@ -22,6 +22,24 @@ MEANT_FOR = {
     "learning_rate_decay_after": ("schedule", "step"),
 }
 
+# Defaults of an optimiser's own, where they differ from those of adam.
+DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
+
+# What makes a run the run it is: only another run can have it otherwise.
+FIXED_ON_RESUME = (
+    "hidden_size",
+    "init",
+    "init_scale",
+    "dtype",
+    "seq_length",
+    "batch_size",
+    "optimizer",
+    "momentum",
+    "val_fraction",
+    "test_fraction",
+    "seed",
+)
+
 
 def flag(name: str) -> str:
     """The flag of a field: hidden_size is --hidden-size."""
@@ -86,7 +104,7 @@ class OptimizerConfig(Settings):
     """The optimiser."""
 
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="how a gradient becomes a step")
-    learning_rate: float = Field(default=3e-3, gt=0, description="the peak rate; for sgd try 0.5")
+    learning_rate: float = Field(default=3e-3, gt=0, description="the peak rate; for sgd the default is 0.5")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: how much of the last step goes on")
     nesterov: bool = Field(default=False, description="sgd: look ahead along the momentum")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adam: decay of the mean gradient")
@@ -97,7 +115,10 @@ class OptimizerConfig(Settings):
         description="adam: decay of the mean square; short runs want it below 0.999",
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="pull of the weights to zero; decoupled from the gradient in adam"
+        default=0.1,
+        ge=0,
+        description="pull of the weights to zero, against learning a small text by heart; for sgd the "
+        "default is 0",
     )
     schedule: Literal["cosine", "constant", "step"] = Field(
         default="cosine", description="the learning rate over the run, after warm-up"
@@ -121,6 +142,11 @@ class OptimizerConfig(Settings):
         default=0.0, ge=0, description="largest gradient entry, applied before the norm; 0 is off"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_optimizer(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return DEFAULTS.get(values.get("optimizer", ""), {}) | values
+
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "OptimizerConfig":
         for name, (other, value) in MEANT_FOR.items():
@@ -136,7 +162,7 @@ class OptimizerConfig(Settings):
 class TrainConfig(ModelConfig, WindowConfig, OptimizerConfig):
     """The run."""
 
-    epochs: int = Field(default=20, ge=1, description="passes over the training part")
+    epochs: int = Field(default=50, ge=1, description="passes over the training part")
     max_steps: int = Field(default=0, ge=0, description="end after so many steps; 0 is no limit")
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(

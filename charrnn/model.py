@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from charrnn import layers
 from charrnn.config import SampleConfig
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, TextError
 from charrnn.parameters import Parameters
 from charrnn.sampling import generate, until
 from charrnn.text import Tokens, Vocabulary
@@ -268,7 +268,7 @@ class CharRNN:
 
     def draw(self, prime: Tokens, config: SampleConfig) -> Iterator[int]:
         """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first."""
-        stop = self.vocabulary.encode(config.stop).tolist()
+        stop = self._stop(config)
         drawn = self.generate(prime, 1, config, np.random.default_rng(config.seed))
         return until((int(token) for (token,) in islice(drawn, config.length)), stop)
 
@@ -278,7 +278,7 @@ class CharRNN:
 
     def draw_many(self, prime: Tokens, num_samples: int, config: SampleConfig) -> list[list[int]]:
         """Draw several texts at once, which is much faster than one by one; as ``draw`` each."""
-        stop = self.vocabulary.encode(config.stop).tolist()
+        stop = self._stop(config)
         drawn = self.generate(prime, num_samples, config, np.random.default_rng(config.seed))
         texts: list[list[int]] = [[] for _ in range(num_samples)]
         running = texts
@@ -290,6 +290,14 @@ class CharRNN:
                 if not running:
                     break
         return [list(until(text, stop)) for text in texts]
+
+    def _stop(self, config: SampleConfig) -> list[int]:
+        try:
+            return list(map(int, self.vocabulary.encode(config.stop)))
+        except TextError:
+            raise TextError(
+                f"--stop {config.stop!r} has characters that the model does not know: it would never stop"
+            ) from None
 
     def _characters(self, tokens: Array, what: str) -> Array:
         tokens = np.asarray(tokens)

@@ -86,6 +86,9 @@ class Shards:
 
     def _shard(self, i: int, inputs: Array, targets: Array, state: Array) -> tuple[float, Array]:
         rows = self._rows[i]
-        loss, window = self._model.forward(inputs[:, rows], targets[:, rows], state[rows], self._buffers[i])
-        self._model.backward(window, self._partial[i])
+        with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
+            loss, window = self._model.forward(
+                inputs[:, rows], targets[:, rows], state[rows], self._buffers[i]
+            )
+            self._model.backward(window, self._partial[i])
         return float(loss), window.state

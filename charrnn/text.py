@@ -87,8 +87,9 @@ class Vocabulary:
             TextError: ``text`` has characters that are not in the vocabulary; it names them.
         """
         if self.is_bytes:
-            return np.frombuffer(text if isinstance(text, bytes) else text.encode(), np.uint8)
-        points = code_points(text if isinstance(text, str) else text.decode())
+            blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+            return np.frombuffer(blob, np.uint8)
+        points = code_points(text if isinstance(text, str) else decode(text, "utf-8", "the text given"))
         indices = np.searchsorted(self.symbols, points)
         indices[indices == len(self)] = 0
         known = self.symbols[indices] == points
@@ -114,7 +115,7 @@ class Vocabulary:
         """The bytes of these indices: UTF-8 text, or whatever bytes a vocabulary of bytes names."""
         if self.is_bytes:
             return np.asarray(tokens, np.uint8).tobytes()
-        return self.decode(tokens).encode()
+        return self.decode(tokens).encode("utf-8", "surrogatepass")
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -329,7 +330,7 @@ def read_file(path: Path) -> bytes:
         raise TextError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def decode(blob: bytes, encoding: str, path: Path) -> str:
+def decode(blob: bytes, encoding: str, where: str | Path) -> str:
     """``blob`` as text.
 
     Raises:
@@ -341,7 +342,7 @@ def decode(blob: bytes, encoding: str, path: Path) -> str:
         return blob.decode(encoding)
     except UnicodeDecodeError as error:
         raise TextError(
-            f"{path}: not {encoding}: byte 0x{blob[error.start]:02x} at offset {error.start:,} "
+            f"{where}: not {encoding}: byte 0x{blob[error.start]:02x} at offset {error.start:,} "
             f"({error.reason}). Name the text's --encoding, or use --bytes"
         ) from None
     except LookupError:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import checkpoint, optim
-from charrnn.config import SampleConfig, TrainConfig
+from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
 from charrnn.errors import DivergedError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.model import CharRNN
@@ -135,13 +135,13 @@ class Trainer:
     def __init__(self, corpus: Corpus, config: TrainConfig, path: Path, progress: Progress):
         self.corpus, self.config, self.path, self.progress = corpus, config, path, progress
         self.parts = corpus.split(config.val_fraction, config.test_fraction)
-        for name, part in (("validation", self.parts.val), ("test", self.parts.test)):
+        self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
+        for name, part in self.parts._asdict().items():
             if len(part) == 1:
                 raise TextError(
-                    f"the {name} part has one character, which cannot be scored: set "
-                    f"--{name[:4].rstrip('i')}-fraction to 0, or give a longer text"
+                    f"the {name} part has one character, which cannot be scored: give a longer text, or "
+                    f"set --{name}-fraction to 0"
                 )
-        self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
         if self.streams.batch_size < config.batch_size:
             progress.say(
                 f"the training part ({len(self.parts.train):,} characters) fills only "
@@ -164,6 +164,7 @@ class Trainer:
         self.step = 0
         self.best_val_loss: float | None = None
         self.elapsed = 0.0
+        self.saved_step: int | None = None
         self.losses = {"logged": (0.0, 0), "evaluated": (0.0, 0)}  # sum and count since then
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -174,6 +175,8 @@ class Trainer:
         eval_every = len(streams) if config.eval_every is None else config.eval_every
         threads = choose_threads(config.threads, streams.batch_size, config.hidden_size)
         self.progress.start(streams.characters(self.step), streams.characters(self.total_steps))
+        if self.step >= self.total_steps:
+            self.progress.say(f"this run has had its {self.step:,} steps; --epochs gives it more")
         began = saved = logged = time.monotonic() - self.elapsed
         try:
             with Shards(self.model, config.seq_length, streams.batch_size, threads) as shards:
@@ -212,10 +215,11 @@ class Trainer:
         norm = optim.global_norm(gradients)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = "loss" if not math.isfinite(loss) else "gradient"
-            kept = "last.npz is of an earlier step" if self.step else "nothing was learned"
             raise DivergedError(
-                f"the {what} is not finite at step {self.step + 1:,}; {kept}. Lower --learning-rate "
-                f"(now {config.learning_rate:g}) or --clip-norm (now {config.clip_norm:g})"
+                f"the {what} is not finite at step {self.step + 1:,}. Lower --learning-rate (now "
+                f"{config.learning_rate:g}) or set --clip-norm (now {config.clip_norm:g}). "
+                + ("Nothing was saved before" if self.saved_step is None else "")
+                + (f"Kept: last.npz, of step {self.saved_step:,}" if self.saved_step else "")
             )
         if config.clip_value:
             optim.clip_by_value(gradients, config.clip_value)
@@ -323,6 +327,7 @@ class Trainer:
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
         arrays |= {"state": self.state, "progress": np.array(json.dumps(progress))}
         checkpoint.write_arrays(self.path / checkpoint.LAST, arrays)
+        self.saved_step = self.step
 
     def restore(self) -> None:
         """Take up the run from its last.npz.
@@ -338,6 +343,14 @@ class Trainer:
                 f"({self.corpus.size:,} bytes, SHA-256 {self.corpus.sha256[:12]}…). "
                 "Give the text as it was, or start a new run with --out"
             )
+        settings = self.config.model_dump()
+        for name in FIXED_ON_RESUME:
+            was = note.get("settings", {}).get(name)
+            if was != settings[name]:
+                raise RunError(
+                    f"{flag(name)} {settings[name]}: this run has {was}, which cannot change on the way. "
+                    "Start a new run with --out"
+                )
         last = self.path / checkpoint.LAST
         if not last.exists():  # it ended before its first save: there is nothing to lose
             self.begin({k: v for k, v in known.items() if k == "sources"})
@@ -352,7 +365,7 @@ class Trainer:
                 array[...] = arrays[f"optimizer.{name}"]
             self.state[...] = arrays["state"]
             progress = json.loads(str(arrays["progress"]))
-            self.step = self.optimizer.steps = int(progress["step"])
+            self.step = self.saved_step = self.optimizer.steps = int(progress["step"])
             self.best_val_loss = progress["best_val_loss"]
             self.elapsed = float(progress["elapsed"])
             self.losses = {key: (float(s), int(n)) for key, (s, n) in progress["losses"].items()}

@@ -1,0 +1,72 @@
+import pytest
+
+from charrnn.cli import TrainSettings
+from charrnn.config import (
+    FIXED_ON_RESUME,
+    MEANT_FOR,
+    GradcheckConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TextConfig,
+    TrainConfig,
+)
+from charrnn.errors import ConfigError
+
+
+@pytest.mark.parametrize("settings", [TextConfig, TrainConfig, SampleConfig, GradcheckConfig])
+def test_every_field_says_what_it_is_for(settings):
+    for name, field in settings.model_fields.items():
+        assert field.description, name
+
+
+def test_settings_survive_being_written_and_read():
+    config = TrainConfig(hidden_size=7, optimizer="sgd", momentum=0.5, eval_every=0)
+    assert TrainConfig(**config.model_dump()) == config
+
+
+def test_settings_never_change():
+    with pytest.raises(ValueError, match="frozen"):
+        TrainConfig().hidden_size = 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden_size": -3}, r"--hidden-size -3: should be greater than or equal to 1"),
+        ({"hidden_size": "many"}, r"--hidden-size many: should be a valid integer"),
+        ({"learning_rate": 0}, r"--learning-rate 0: should be greater than 0"),
+        ({"learning_rate": float("nan")}, r"--learning-rate nan"),
+        ({"momentum": 1, "optimizer": "sgd"}, r"--momentum 1: should be less than 1"),
+        ({"optimizer": "adagrad"}, r"--optimizer adagrad: should be 'adam' or 'sgd'"),
+        ({"val_fraction": 0.6, "test_fraction": 0.4}, r"together they must stay below 1"),
+        ({"val_fraction": -0.1}, r"--val-fraction -0.1"),
+        ({"threads": 0}, r"--threads 0: should be auto, or 1 or more"),
+        ({"threads": "some"}, r"--threads some"),
+        ({"hiden_size": 3}, r"'hiden_size' is not a setting; did you mean 'hidden_size'"),
+        ({"hidden-size": 3}, r"did you mean 'hidden_size'"),
+        ({"zzz": 3}, r"'zzz' is not a setting$"),
+        ({"momentum": 0.5}, r"--momentum has no effect with --optimizer adam: it is for --optimizer sgd"),
+        ({"learning_rate_decay": 0.5}, r"it is for --schedule step"),
+    ],
+)
+def test_nonsense_is_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**values)
+
+
+def test_two_mistakes_are_both_named():
+    with pytest.raises(ConfigError, match=r"--epochs 0.*--seed -1"):
+        TrainConfig(epochs=0, seed=-1)
+
+
+def test_an_optimizer_has_defaults_of_its_own():
+    assert OptimizerConfig(optimizer="sgd").learning_rate == 0.5
+    assert OptimizerConfig(optimizer="sgd").weight_decay == 0
+    assert OptimizerConfig(optimizer="sgd", learning_rate=0.1).learning_rate == 0.1
+    assert OptimizerConfig().learning_rate == TrainConfig(optimizer="adam").learning_rate == 3e-3
+
+
+def test_the_tables_name_fields_that_exist():
+    fields = TrainSettings.model_fields
+    assert set(FIXED_ON_RESUME) <= set(fields)
+    assert set(MEANT_FOR) | {other for other, _ in MEANT_FOR.values()} <= set(fields)

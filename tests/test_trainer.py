@@ -1,0 +1,307 @@
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import trainer
+from charrnn.checkpoint import read_arrays, read_json
+from charrnn.errors import DivergedError, Interrupted, RunError, TextError
+from charrnn.shards import Shards
+from charrnn.trainer import Silent
+
+SETTINGS = {
+    "hidden_size": 16,
+    "seq_length": 16,
+    "batch_size": 4,
+    "epochs": 3,
+    "warmup_steps": 5,
+    "learning_rate": 0.01,
+    "log_every": 1,
+}
+TIMES = ("elapsed", "chars_per_second")
+
+
+def train(corpus, out, *, progress=None, resume=False, **changes):
+    config = charrnn.TrainConfig(**SETTINGS | changes)
+    return charrnn.train(corpus, config, out, resume=resume, progress=progress)
+
+
+def metrics(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def assert_same_run(one, other):
+    """The same bits in every array, and the same lines but for the clock."""
+    for name in ("last.npz", "best.npz"):
+        arrays, others = read_arrays(one / name), read_arrays(other / name)
+        assert arrays.keys() == others.keys()
+        for key in arrays:
+            if key != "progress":  # holds the time elapsed
+                np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
+    assert metrics(one) == metrics(other)
+
+
+class Signal(Silent):
+    """Sends this process a signal after so many steps."""
+
+    def __init__(self, step, number=signal.SIGINT, times=1):
+        self.left, self.number, self.times = step, number, times
+
+    def step(self, characters, loss):
+        self.left -= 1
+        if self.left == 0:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+
+class Spy(Silent):
+    def __init__(self):
+        self.said, self.scores, self.samples, self.bounds = [], [], [], []
+
+    def start(self, characters, total):
+        self.bounds.append((characters, total))
+
+    def step(self, characters, loss):
+        self.bounds[-1] = (self.bounds[-1][0] + characters, self.bounds[-1][1])
+
+    def evaluated(self, step, epoch, loss, val_loss, best):
+        self.scores.append((step, epoch, val_loss, best))
+
+    def sampled(self, text):
+        self.samples.append(text)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    """A run left alone, which others are compared with."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return train(corpus, out)
+
+
+def test_what_a_run_leaves_on_disk(corpus, finished):
+    run = finished.path
+    assert sorted(p.name for p in run.iterdir()) == ["best.npz", "config.json", "last.npz", "metrics.jsonl"]
+    note = read_json(run / "config.json")
+    assert charrnn.TrainConfig(**note["settings"]).hidden_size == 16
+    assert note["corpus"]["name"] == "proverb"
+    assert note["corpus"]["size"] == corpus.size
+    assert note["corpus"]["sha256"] == corpus.sha256
+    assert note["versions"]["numpy"] == np.__version__
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, finished.steps + 1))
+    assert set(lines[0]) == {
+        "step", "epoch", "loss", "val_loss", "grad_norm", "learning_rate", "chars_per_second", "elapsed"
+    }  # fmt: skip
+    assert lines[-1]["epoch"] == 3
+
+
+def test_it_learns(finished):
+    lines = metrics(finished.path)
+    assert lines[0]["loss"] == pytest.approx(np.log(len(finished.model.vocabulary)), rel=0.02)
+    assert lines[-1]["loss"] < 2
+    assert finished.best_val_loss == min(line["val_loss"] for line in lines if line["val_loss"])
+
+
+def test_the_best_network_is_the_one_kept(corpus, finished):
+    parts = corpus.split(0.05, 0.05)
+    best = charrnn.load(finished.path)
+    assert charrnn.evaluate(best, parts.val).loss == finished.best_val_loss
+    assert charrnn.evaluate(best, parts.test).loss == finished.test_loss
+
+
+def test_the_same_seed_gives_the_same_bits(corpus, finished, tmp_path):
+    assert_same_run(finished.path, train(corpus, tmp_path).path)
+    for name in ("a", "b"):
+        train(corpus, tmp_path / name, threads=2)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    other = train(corpus, tmp_path / "other", seed=1)
+    assert other.best_val_loss != finished.best_val_loss
+
+
+def test_looking_at_a_run_does_not_change_it(corpus, finished, tmp_path):
+    spy = Spy()
+    looked_at = train(corpus, tmp_path, eval_every=1, sample_every=1, save_every=0, progress=spy)
+    assert len(spy.scores) == looked_at.steps
+    assert len(spy.samples) == looked_at.steps - 1
+    last, expected = (read_arrays(run / "last.npz") for run in (tmp_path, finished.path))
+    for name in expected.keys() - {"progress"}:
+        np.testing.assert_array_equal(last[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"threads": 2}, {"log_every": 7}])
+@pytest.mark.parametrize("step", [1, 20, 41])
+def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(corpus, tmp_path, settings, step):
+    train(corpus, tmp_path / "whole", **settings)
+    with pytest.raises(Interrupted, match=f"after step {step}") as stopped:
+        train(corpus, tmp_path / "cut", progress=Signal(step), **settings)
+    assert stopped.value.signal == signal.SIGINT
+    resumed = train(corpus, tmp_path / "cut", resume=True, **settings)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert resumed.best_val_loss == metrics(tmp_path / "whole")[-1]["val_loss"]
+
+
+def test_lines_after_the_last_save_are_written_once(corpus, finished, tmp_path):
+    with pytest.raises(Interrupted):
+        train(corpus, tmp_path, progress=Signal(30))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ahead = [json.dumps(json.loads(lines[-1]) | {"step": step}) for step in (31, 32)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, *ahead]) + '\n{"step": 33, "lo')
+    train(corpus, tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(finished.path)
+
+
+def test_sigterm_saves_too(corpus, tmp_path):
+    with pytest.raises(Interrupted) as stopped:
+        train(corpus, tmp_path, progress=Signal(5, signal.SIGTERM))
+    assert stopped.value.signal == signal.SIGTERM
+    assert json.loads(str(read_arrays(tmp_path / "last.npz")["progress"]))["step"] == 5
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_ctrl_c_stops_at_once(corpus, tmp_path):
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(corpus, tmp_path, progress=Signal(50, times=2))
+    assert not isinstance(stopped.value, Interrupted)
+    assert charrnn.load(tmp_path).hidden_size == 16  # saved at the last validation
+
+
+def test_a_run_ended_before_its_first_save_resumes_from_the_start(corpus, finished, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(corpus, tmp_path, progress=Signal(3, times=2))
+    assert not (tmp_path / "last.npz").exists()
+    train(corpus, tmp_path, resume=True)
+    assert_same_run(tmp_path, finished.path)
+
+
+def test_more_epochs_can_be_had(corpus, tmp_path):
+    train(corpus, tmp_path, epochs=1)
+    spy = Spy()
+    train(corpus, tmp_path, epochs=1, resume=True, progress=spy)
+    assert "has had its" in spy.said[0]
+    result = train(corpus, tmp_path, epochs=2, resume=True, learning_rate=0.003)
+    assert metrics(tmp_path)[-1]["epoch"] == 2
+    assert read_json(tmp_path / "config.json")["settings"]["epochs"] == 2
+    assert result.steps == len(metrics(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"hidden_size": 17}, "--hidden-size 17: this run has 16"), ({"seed": 4}, "--seed 4: this run has 0")],
+)
+def test_what_makes_a_run_cannot_change(corpus, finished, changes, message):
+    with pytest.raises(RunError, match=message):
+        train(corpus, finished.path, resume=True, **changes)
+
+
+def test_another_text_is_noticed(finished):
+    with pytest.raises(RunError, match="another text"):
+        train(charrnn.Corpus.from_text("something else entirely " * 90), finished.path, resume=True)
+
+
+def test_a_run_is_not_overwritten_by_accident(corpus, finished, tmp_path):
+    before = (finished.path / "last.npz").read_bytes()
+    with pytest.raises(RunError, match=r"--resume.*--overwrite"):
+        train(corpus, finished.path)
+    assert (finished.path / "last.npz").read_bytes() == before
+    with pytest.raises(RunError, match="no run in this folder"):
+        train(corpus, tmp_path, resume=True)
+    (tmp_path / "metrics.jsonl").write_text("of an older run\n")
+    charrnn.train(corpus, charrnn.TrainConfig(**SETTINGS), tmp_path, overwrite=True)
+    assert_same_run(tmp_path, finished.path)
+
+
+@pytest.mark.parametrize("name", ["last.npz", "config.json"])
+def test_damage_is_noticed_on_resume(corpus, tmp_path, name):
+    train(corpus, tmp_path, epochs=1)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(RunError, match="damaged"):
+        train(corpus, tmp_path, resume=True)
+
+
+def test_divergence_keeps_what_was_good(corpus, tmp_path):
+    train(corpus, tmp_path, epochs=1)
+    step = metrics(tmp_path)[-1]["step"]
+    good = (tmp_path / "last.npz").read_bytes()
+    with pytest.raises(DivergedError, match=rf"not finite at step {step + 2}.*--learning-rate.*step {step}"):
+        train(corpus, tmp_path, epochs=2, resume=True, learning_rate=1e38, warmup_steps=0, clip_norm=0)
+    assert (tmp_path / "last.npz").read_bytes() == good
+
+
+def test_the_state_is_carried_and_starts_each_epoch_at_zero(corpus, tmp_path, monkeypatch):
+    states = []
+    original = Shards.loss_and_gradients
+
+    def spying(self, inputs, targets, state):
+        result = original(self, inputs, targets, state)
+        states.append((state.copy(), result[2].copy()))
+        return result
+
+    monkeypatch.setattr(Shards, "loss_and_gradients", spying)
+    result = train(corpus, tmp_path, epochs=2)
+    per_epoch = result.steps // 2
+    for i, (before, _) in enumerate(states):
+        expected = np.zeros_like(before) if i % per_epoch == 0 else states[i - 1][1]
+        np.testing.assert_array_equal(before, expected)
+        assert i % per_epoch == 0 or np.abs(before).max() > 0.01
+
+
+def test_progress_counts_every_character(corpus, tmp_path):
+    spy = Spy()
+    result = train(corpus, tmp_path, epochs=2, progress=spy)
+    ((done, total),) = spy.bounds
+    parts = corpus.split(0.05, 0.05)
+    assert done == total == 2 * 4 * ((len(parts.train) - 1) // 4)
+    assert [score[1] for score in spy.scores] == [1, 2]
+    assert result.steps == spy.scores[-1][0]
+
+
+def test_max_steps_ends_a_run(corpus, tmp_path):
+    assert train(corpus, tmp_path, max_steps=7).steps == 7
+    assert metrics(tmp_path)[-1]["val_loss"] is not None
+
+
+def test_a_small_text_shrinks_the_batch_and_says_so(tmp_path):
+    spy = Spy()
+    small = charrnn.Corpus.from_text("a small text, but enough for two rows of sixteen")
+    train(small, tmp_path, epochs=1, val_fraction=0, test_fraction=0, progress=spy)
+    assert "--batch-size 4 shrunk to 2" in spy.said[0]
+    with pytest.raises(TextError, match="Lower --seq-length"):
+        train(small, tmp_path / "b", seq_length=60)
+    with pytest.raises(TextError, match=r"one character.*--test-fraction"):
+        train(small, tmp_path / "c", test_fraction=0.02)
+    assert not (tmp_path / "c").exists()
+
+
+def test_without_validation_the_last_network_is_the_result(corpus, tmp_path):
+    result = train(corpus, tmp_path, epochs=1, val_fraction=0, test_fraction=0)
+    assert result.best_val_loss is None
+    assert result.test_loss is None
+    assert not (tmp_path / "best.npz").exists()
+    assert result.model.sample(length=5)
+
+
+def test_both_clips_limit_the_step(corpus, tmp_path):
+    """With plain SGD at rate 1, the first step is the clipped gradient itself."""
+    plain = {"optimizer": "sgd", "momentum": 0, "learning_rate": 1, "warmup_steps": 0, "max_steps": 1}
+    first = trainer.Trainer(corpus, charrnn.TrainConfig(**SETTINGS), tmp_path, Silent()).model
+    moved = {}
+    for name, clip in (
+        ("none", {"clip_norm": 0}),
+        ("norm", {"clip_norm": 0.01}),
+        ("value", {"clip_value": 1e-4}),
+    ):
+        result = train(corpus, tmp_path / name, **plain, **clip)
+        moved[name] = result.model.parameters.flat - first.parameters.flat
+        assert metrics(tmp_path / name)[0]["grad_norm"] == pytest.approx(
+            np.linalg.norm(moved["none"]), rel=1e-4
+        )
+    assert np.linalg.norm(moved["norm"]) == pytest.approx(0.01, rel=1e-3)
+    assert np.abs(moved["value"]).max() == pytest.approx(1e-4, rel=1e-2)
