@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
     def unknown(self, word: str) -> NoReturn:
         """End with an error that names the flag nearest to ``word``."""
         known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(word.split("=")[0], known, 1)
+        near = difflib.get_close_matches(word.split("=", maxsplit=1)[0], known, 1)
         self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
 
 

@@ -200,7 +200,7 @@ class SampleConfig(Settings):
 
     length: int = Field(default=1000, ge=0, description="characters to draw, not counting the prime text")
     temperature: float = Field(
-        default=0.8, ge=0, description="below 1 is safer, above 1 wilder; 0 takes the likeliest character"
+        default=0.6, ge=0, description="below 1 is safer, above 1 wilder; 0 takes the likeliest character"
     )
     top_k: int = Field(default=0, ge=0, description="draw from the k likeliest characters; 0 is off")
     top_p: float = Field(

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def model():
 def slow(model, tokens):
     """One row, one character at a time, the state carried."""
     state, nats, hits = model.initial_state(1), 0.0, 0
-    for now, after in zip(tokens[:-1], tokens[1:], strict=True):
+    for now, after in pairwise(tokens):
         logits, state = model.step(np.array([now]), state)
         nats += math.log(np.exp(logits).sum()) - logits[0, after]
         hits += logits.argmax() == after

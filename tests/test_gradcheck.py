@@ -12,6 +12,7 @@ from charrnn.gradcheck import EQUATIONS, generic_model, gradcheck
 from charrnn.layers import embedding, recurrence, softmax
 
 # tag: (module, function, line as it is, line as it is planted)
+# ruff: noqa: E501
 PLANTED = {
     "B1 sign": (softmax, "cross_entropy_backward", "] -= 1", "] += 1"),
     "B1 no target": (softmax, "cross_entropy_backward", "] -= 1", "] -= 0"),

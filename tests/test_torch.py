@@ -15,7 +15,7 @@ SHAPE = (30, 5, 13, 11)  # T, B, H, V
 
 def pair():
     """Our network and torch's with the same random parameters, in float64."""
-    T, B, H, V = SHAPE
+    _, _, H, V = SHAPE
     parameters, x, y, a0 = random_window(2, SHAPE)
     vocabulary = charrnn.Corpus.from_text("abcdefghijk").vocabulary
     ours = charrnn.CharRNN(vocabulary, H, dtype=float)
