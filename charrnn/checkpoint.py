@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import CharRNNError, RunError
+from charrnn.config import TrainConfig
+from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.model import CharRNN
 from charrnn.text import Vocabulary
 
@@ -138,6 +139,24 @@ def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
 def is_run(path: Path) -> bool:
     """Whether a run has been written there, whole or in part."""
     return any((path / name).exists() for name in (CONFIG, METRICS, LAST, BEST))
+
+
+def read_note(run: Path) -> dict[str, Any]:
+    """The config.json of a run: its ``settings``, checked, and what is noted of its ``corpus``.
+
+    Raises:
+        RunError: ``run`` is not the folder of a run, or the file is damaged.
+    """
+    if not is_run(run):
+        raise RunError(f"{run}: not the folder of a run (it has no {CONFIG}). See charrnn train --out")
+    note = read_json(run / CONFIG)
+    if not all(isinstance(note.get(key), dict) for key in ("settings", "corpus")):
+        raise RunError(f"{run / CONFIG}: damaged: it lacks settings or corpus")
+    try:
+        TrainConfig(**note["settings"])
+    except ConfigError as error:
+        raise RunError(f"{run / CONFIG}: {error}") from None
+    return note
 
 
 def load(run: str | Path, which: str = "best") -> CharRNN:

@@ -22,14 +22,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from charrnn.checkpoint import CONFIG, is_run, load, read_json
+from charrnn.checkpoint import load, read_note
 from charrnn.config import GradcheckConfig, SampleConfig, Settings, TextConfig, TrainConfig, flag
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.gradcheck import TOLERANCE, generic_model, gradcheck
 from charrnn.plotting import plot_losses
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
-from charrnn.trainer import package_version, train
+from charrnn.trainer import Progress, package_version, train
 
 ALIASES = {  # char-rnn's names
     "hidden_size": ["--rnn-size"],
@@ -37,11 +37,11 @@ ALIASES = {  # char-rnn's names
 }
 
 
-class TrainSettings(TextConfig, TrainConfig):
+class TrainSettings(TrainConfig, TextConfig):
     """Everything a file for --config may set."""
 
 
-class GradcheckSettings(TextConfig, GradcheckConfig):
+class GradcheckSettings(GradcheckConfig, TextConfig):
     """The settings of ``charrnn gradcheck``."""
 
 
@@ -120,6 +120,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     train = commands.add_parser(
         "train",
+        usage="charrnn train [OPTION ...] [CORPUS ...]",
         help="train on a text and keep the run in a folder",
         description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
     )
@@ -138,6 +139,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     sample = commands.add_parser(
         "sample",
+        usage="charrnn sample [OPTION ...] RUN",
         help="write text with a trained network",
         description="Write text with the network of a run. It goes to standard output as it is drawn.",
     )
@@ -158,6 +160,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     evaluate = commands.add_parser(
         "eval",
+        usage="charrnn eval [OPTION ...] RUN [CORPUS ...]",
         help="score a text with a trained network",
         description="Score a text, every character of it, with the network of a run. Without CORPUS, a "
         "part of the text it was trained on.",
@@ -176,6 +179,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     gradcheck = commands.add_parser(
         "gradcheck",
+        usage="charrnn gradcheck [OPTION ...] [CORPUS ...]",
         help="check every derivative against central differences",
         description="Compare the gradient of each parameter, of the inputs and of the incoming state "
         "with central differences in double precision. Exit status 1 if one is wrong.",
@@ -472,20 +476,6 @@ def default_out(corpus: Sequence[str]) -> Path:
     return Path("runs", corpus_name([Path(path) for path in corpus] or [bundled_text()]))
 
 
-def read_note(run: Path) -> dict[str, Any]:
-    """The config.json of a run, with its settings checked."""
-    if not is_run(run):
-        raise RunError(f"{run}: there is no run in this folder. See charrnn train --out")
-    note = read_json(run / CONFIG)
-    if not all(isinstance(note.get(key), dict) for key in ("settings", "corpus")):
-        raise RunError(f"{run / CONFIG}: damaged: it lacks settings or corpus")
-    try:
-        TrainConfig(**note["settings"])
-    except ConfigError as error:
-        raise RunError(f"{run / CONFIG}: {error}") from None
-    return note
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file."""
     try:
@@ -509,7 +499,7 @@ def read_prime(prime: str) -> str | bytes:
     return prime
 
 
-class Bar:
+class Bar(Progress):
     """A Progress on the terminal: a bar on standard error, lines on standard output."""
 
     def start(self, characters: int, total: int) -> None:

@@ -159,7 +159,7 @@ class OptimizerConfig(Settings):
         return self
 
 
-class TrainConfig(ModelConfig, WindowConfig, OptimizerConfig):
+class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     """The run."""
 
     epochs: int = Field(default=50, ge=1, description="passes over the training part")
@@ -212,7 +212,7 @@ class SampleConfig(Settings):
     )
 
 
-class GradcheckConfig(ModelConfig, WindowConfig):
+class GradcheckConfig(WindowConfig, ModelConfig):
     """The gradient check."""
 
     hidden_size: int = Field(default=8, ge=1, description="activations in the hidden state, H")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,8 @@ DISTRIBUTION = "charrnn-numpy"
 SAMPLE_LENGTH = 240
 
 
-class Progress(Protocol):
-    """What is told of a run while it goes on; the command line shows it, a notebook may do as it likes."""
+class Progress:
+    """What is told of a run while it goes on. This one shows nothing; the command line's draws a bar."""
 
     def start(self, characters: int, total: int) -> None:
         """Training begins, or goes on: so many characters of the total have been trained on."""
@@ -47,7 +47,7 @@ class Progress(Protocol):
         """One step is done, over so many characters, with its loss in nats."""
 
     def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
-        """The validation part has been scored."""
+        """The validation part has been scored; ``loss`` is the mean in training since the last time."""
 
     def sampled(self, text: str) -> None:
         """A short sample was drawn from the model as it stands."""
@@ -57,17 +57,6 @@ class Progress(Protocol):
 
     def stop(self) -> None:
         """Training ends, for whatever reason."""
-
-
-class Silent:
-    """A Progress that shows nothing."""
-
-    def start(self, characters: int, total: int) -> None: ...
-    def step(self, characters: int, loss: float) -> None: ...
-    def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None: ...
-    def sampled(self, text: str) -> None: ...
-    def say(self, text: str) -> None: ...
-    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ def train(
             )
     elif resume:
         raise RunError(f"{run}: there is no run in this folder to resume. See --out")
-    trainer = Trainer(corpus, config, run, progress or Silent())
+    trainer = Trainer(corpus, config, run, progress or Progress())
     if resume:
         trainer.restore()
     else:
@@ -177,9 +166,13 @@ class Trainer:
         self.progress.start(streams.characters(self.step), streams.characters(self.total_steps))
         if self.step >= self.total_steps:
             self.progress.say(f"this run has had its {self.step:,} steps; --epochs gives it more")
-        began = saved = logged = time.monotonic() - self.elapsed
+        saved = logged = time.monotonic()
+        began = saved - self.elapsed
         try:
-            with Shards(self.model, config.seq_length, streams.batch_size, threads) as shards:
+            with (
+                Shards(self.model, config.seq_length, streams.batch_size, threads) as shards,
+                np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
+            ):
                 while self.step < self.total_steps:
                     rate, norm = self._one_step(shards)
                     val_loss = None
@@ -213,14 +206,8 @@ class Trainer:
         inputs, targets = self.streams[index]
         loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state)
         norm = optim.global_norm(gradients)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            raise DivergedError(
-                f"the {what} is not finite at step {self.step + 1:,}. Lower --learning-rate (now "
-                f"{config.learning_rate:g}) or set --clip-norm (now {config.clip_norm:g}). "
-                + ("Nothing was saved before" if self.saved_step is None else "")
-                + (f"Kept: last.npz, of step {self.saved_step:,}" if self.saved_step else "")
-            )
+        self._must_be_finite(loss, "loss", self.step + 1)
+        self._must_be_finite(norm, "gradient", self.step + 1)
         if config.clip_value:
             optim.clip_by_value(gradients, config.clip_value)
         if config.clip_norm:
@@ -231,6 +218,15 @@ class Trainer:
         self.losses = {key: (total + loss, n + 1) for key, (total, n) in self.losses.items()}
         self.progress.step(inputs.size, loss)
         return rate, norm
+
+    def _must_be_finite(self, value: float, what: str, step: int) -> None:
+        if math.isfinite(value):
+            return
+        saved = "nothing was saved before" if self.saved_step is None else f"saved: step {self.saved_step:,}"
+        raise DivergedError(
+            f"the {what} is not finite at step {step:,} ({saved}). Lower --learning-rate (now "
+            f"{self.config.learning_rate:g}) or --clip-norm (now {self.config.clip_norm:g})"
+        )
 
     def _mean_loss(self, since: str) -> float:
         """The mean training loss of the steps since then, which begin anew."""
@@ -248,7 +244,8 @@ class Trainer:
         if not len(self.parts.val):
             return None
         val_loss = evaluate(self.model, self.parts.val).loss
-        best = math.isfinite(val_loss) and val_loss < (self.best_val_loss or math.inf)
+        self._must_be_finite(val_loss, "validation loss", self.step)
+        best = self.best_val_loss is None or val_loss < self.best_val_loss
         if best:
             self.best_val_loss = val_loss
             checkpoint.write_arrays(self.path / checkpoint.BEST, checkpoint.model_arrays(self.model))
@@ -258,7 +255,8 @@ class Trainer:
 
     def _log(self, rate: float, norm: float, seconds: float, val_loss: float | None) -> None:
         """Add a line to metrics.jsonl; ``seconds`` have gone by since the one before."""
-        characters = self.losses["logged"][1] * self.streams.batch_size * self.config.seq_length
+        steps = self.losses["logged"][1]
+        characters = self.streams.characters(self.step) - self.streams.characters(self.step - steps)
         record = {
             "step": self.step,
             "epoch": round(self.epoch, 4),
@@ -316,7 +314,8 @@ class Trainer:
         checkpoint.write_json(self.path / checkpoint.CONFIG, value)
 
     def save(self) -> None:
-        """Write last.npz: all that the rest of the run depends on."""
+        """Write last.npz: all that the rest of the run depends on. Weights gone wrong are not written."""
+        self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", self.step)
         progress = {
             "step": self.step,
             "best_val_loss": self.best_val_loss,
@@ -335,9 +334,9 @@ class Trainer:
         Raises:
             RunError: the files are damaged, or are of another text or network.
         """
-        note = checkpoint.read_json(self.path / checkpoint.CONFIG)
-        known = note.get("corpus", {})
-        if not isinstance(known, dict) or known.get("sha256") != self.corpus.sha256:
+        note = checkpoint.read_note(self.path)
+        known = note["corpus"]
+        if known.get("sha256") != self.corpus.sha256:
             raise RunError(
                 f"{self.path}: this run was trained on another text than {self.corpus.name} "
                 f"({self.corpus.size:,} bytes, SHA-256 {self.corpus.sha256[:12]}…). "
@@ -345,7 +344,7 @@ class Trainer:
             )
         settings = self.config.model_dump()
         for name in FIXED_ON_RESUME:
-            was = note.get("settings", {}).get(name)
+            was = note["settings"].get(name)
             if was != settings[name]:
                 raise RunError(
                     f"{flag(name)} {settings[name]}: this run has {was}, which cannot change on the way. "
@@ -378,13 +377,13 @@ class Trainer:
         """Take the lines after the step that was saved off metrics.jsonl: they will be written again."""
         path = self.path / checkpoint.METRICS
         kept = []
-        for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
                 if json.loads(line)["step"] <= self.step:
-                    kept.append(line + "\n")
+                    kept.append(line + b"\n")
             except (ValueError, KeyError, TypeError):  # torn by a crash
                 continue
-        checkpoint.write_whole(path, lambda file: file.write("".join(kept).encode()))
+        checkpoint.write_whole(path, lambda file: file.write(b"".join(kept)))
 
 
 @contextmanager

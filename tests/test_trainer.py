@@ -10,7 +10,7 @@ from charrnn import trainer
 from charrnn.checkpoint import read_arrays, read_json
 from charrnn.errors import DivergedError, Interrupted, RunError, TextError
 from charrnn.shards import Shards
-from charrnn.trainer import Silent
+from charrnn.trainer import Progress
 
 SETTINGS = {
     "hidden_size": 16,
@@ -45,7 +45,7 @@ def assert_same_run(one, other):
     assert metrics(one) == metrics(other)
 
 
-class Signal(Silent):
+class Signal(Progress):
     """Sends this process a signal after so many steps."""
 
     def __init__(self, step, number=signal.SIGINT, times=1):
@@ -58,7 +58,7 @@ class Signal(Silent):
                 os.kill(os.getpid(), self.number)
 
 
-class Spy(Silent):
+class Spy(Progress):
     def __init__(self):
         self.said, self.scores, self.samples, self.bounds = [], [], [], []
 
@@ -230,7 +230,9 @@ def test_divergence_keeps_what_was_good(corpus, tmp_path):
     train(corpus, tmp_path, epochs=1)
     step = metrics(tmp_path)[-1]["step"]
     good = (tmp_path / "last.npz").read_bytes()
-    with pytest.raises(DivergedError, match=rf"not finite at step {step + 2}.*--learning-rate.*step {step}"):
+    with pytest.raises(
+        DivergedError, match=rf"not finite at step {step + 2}.*saved: step {step}.*--learning-rate"
+    ):
         train(corpus, tmp_path, epochs=2, resume=True, learning_rate=1e38, warmup_steps=0, clip_norm=0)
     assert (tmp_path / "last.npz").read_bytes() == good
 
@@ -291,7 +293,7 @@ def test_without_validation_the_last_network_is_the_result(corpus, tmp_path):
 def test_both_clips_limit_the_step(corpus, tmp_path):
     """With plain SGD at rate 1, the first step is the clipped gradient itself."""
     plain = {"optimizer": "sgd", "momentum": 0, "learning_rate": 1, "warmup_steps": 0, "max_steps": 1}
-    first = trainer.Trainer(corpus, charrnn.TrainConfig(**SETTINGS), tmp_path, Silent()).model
+    first = trainer.Trainer(corpus, charrnn.TrainConfig(**SETTINGS), tmp_path, Progress()).model
     moved = {}
     for name, clip in (
         ("none", {"clip_norm": 0}),
@@ -305,3 +307,12 @@ def test_both_clips_limit_the_step(corpus, tmp_path):
         )
     assert np.linalg.norm(moved["norm"]) == pytest.approx(0.01, rel=1e-3)
     assert np.abs(moved["value"]).max() == pytest.approx(1e-4, rel=1e-2)
+
+
+@pytest.mark.parametrize("val_fraction", [0.05, 0])
+def test_weights_gone_wrong_are_never_saved(corpus, tmp_path, val_fraction):
+    """The first loss is finite, but the step it leads to is not."""
+    wild = {"optimizer": "sgd", "learning_rate": 1e38, "clip_norm": 0, "warmup_steps": 0, "max_steps": 1}
+    with pytest.raises(DivergedError, match=r"not finite at step 1 \(nothing was saved before\)"):
+        train(corpus, tmp_path, **wild, val_fraction=val_fraction)
+    assert not list(tmp_path.glob("*.npz"))
