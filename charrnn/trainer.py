@@ -215,6 +215,7 @@ class Trainer:
         rate = optim.learning_rate(config, self.step, self.total_steps, len(self.streams))
         self.optimizer.step(gradients, rate)
         self.step += 1
+        self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", self.step)
         self.losses = {key: (total + loss, n + 1) for key, (total, n) in self.losses.items()}
         self.progress.step(inputs.size, loss)
         return rate, norm
@@ -314,8 +315,7 @@ class Trainer:
         checkpoint.write_json(self.path / checkpoint.CONFIG, value)
 
     def save(self) -> None:
-        """Write last.npz: all that the rest of the run depends on. Weights gone wrong are not written."""
-        self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", self.step)
+        """Write last.npz: all that the rest of the run depends on."""
         progress = {
             "step": self.step,
             "best_val_loss": self.best_val_loss,
