@@ -193,7 +193,8 @@ class CharRNN:
         a, da, dz = window.buffers.a, window.buffers.da, window.buffers.dz
         dlogits = layers.cross_entropy_backward(window.buffers.logits, window.y)
         layers.dense_backward(dlogits, a[1:], p["W_ya"], g["W_ya"], g["b_y"], out=da)
-        _, da0 = layers.recurrence_backward(da, a, p["W_aa"], g["W_aa"], g["b_a"], out=dz)
+        _, da0 = layers.recurrence_backward(da, a, p["W_aa"], out=dz)
+        layers.recurrence_backward_weights(dz, a, g["W_aa"], g["b_a"])
         layers.embedding_backward(dz, window.x, g["W_ax"], scratch=da)
         dx = layers.embedding_backward_input(dz, p["W_ax"]) if input_gradient else None
         return g, dx, da0

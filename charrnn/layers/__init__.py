@@ -16,7 +16,11 @@ from charrnn.layers.embedding import (
     embedding_backward_input,
     embedding_forward,
 )
-from charrnn.layers.recurrence import recurrence_backward, recurrence_forward
+from charrnn.layers.recurrence import (
+    recurrence_backward,
+    recurrence_backward_weights,
+    recurrence_forward,
+)
 from charrnn.layers.softmax import (
     cross_entropy_backward,
     cross_entropy_forward,
@@ -34,6 +38,7 @@ __all__ = [
     "embedding_backward_input",
     "embedding_forward",
     "recurrence_backward",
+    "recurrence_backward_weights",
     "recurrence_forward",
     "softmax_forward",
 ]

@@ -52,16 +52,14 @@ def recurrence_backward(
     da: Array,  # (T, B, H), overwritten
     a: Array,  # (T+1, B, H)
     W_aa: Array,  # (H, H)
-    dW_aa: Array,  # (H, H), written
-    db_a: Array,  # (H,), written
     out: Array | None = None,  # (T, B, H)
 ) -> tuple[Array, Array]:
-    """Backpropagation through every time step of the window (B3, B4, B5, B7, B9).
+    """Backpropagation through every time step of the window (B3, B4, B9).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone,
     dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back.
 
-    Returns: dz (T, B, H) and da⟨0⟩ (B, H); ``dW_aa`` and ``db_a`` are written in place.
+    Returns: dz (T, B, H) and da⟨0⟩ (B, H).
     """
     T, B, H = da.shape
     dz = np.empty_like(da) if out is None else out
@@ -74,8 +72,18 @@ def recurrence_backward(
             np.matmul(dz[t + 1], W_aaT, out=future)
             da[t] += future  # (B3)
         dz[t] *= da[t]  # (B4)
+    da0 = np.matmul(dz[0], W_aaT)  # (B9)
+    return dz, da0
+
+
+def recurrence_backward_weights(
+    dz: Array,  # (T, B, H)
+    a: Array,  # (T+1, B, H)
+    dW_aa: Array,  # (H, H), written
+    db_a: Array,  # (H,), written
+) -> None:
+    """The gradients of the shared weights (B5, B7): sums over the steps, as one product over all T·B rows."""
+    H = dz.shape[-1]
     rows, past = dz.reshape(-1, H), a[:-1].reshape(-1, H)  # (T·B, H) each
     np.matmul(past.T, rows, out=dW_aa)  # (B5)
     np.add.reduce(rows, axis=0, out=db_a)  # (B7)
-    da0 = np.matmul(dz[0], W_aaT)  # (B9)
-    return dz, da0
