@@ -26,7 +26,7 @@ from charrnn.checkpoint import load, read_note
 from charrnn.config import GradcheckConfig, SampleConfig, Settings, TextConfig, TrainConfig, flag
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
-from charrnn.gradcheck import TOLERANCE, generic_model, gradcheck
+from charrnn.gradcheck import GradientCheck, generic_model
 from charrnn.plotting import plot_losses
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
 from charrnn.trainer import Progress, package_version, train
@@ -180,9 +180,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     gradcheck = commands.add_parser(
         "gradcheck",
         usage="charrnn gradcheck [OPTION ...] [CORPUS ...]",
-        help="check every derivative against central differences",
+        help="check every derivative",
         description="Compare the gradient of each parameter, of the inputs and of the incoming state "
-        "with central differences in double precision. Exit status 1 if one is wrong.",
+        "with derivatives by the complex step or by central differences. Exit status 1 if one is wrong.",
     )
     add_corpus(gradcheck)
     gradcheck.add_argument("--json", action="store_true", help="print a JSON object")
@@ -290,7 +290,8 @@ def train_command(args: argparse.Namespace) -> int:
     reading = part_of(settings, TextConfig)
     corpus = read_corpus(args.corpus, reading)
     if args.gradcheck:
-        return check(corpus, config, config.seq_length, config.batch_size, entries=20)
+        common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
+        return check(corpus, GradcheckConfig(**common, quick=True))
     out = Path(args.out or default_out(args.corpus))
     print(
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
@@ -386,52 +387,42 @@ def eval_command(args: argparse.Namespace) -> int:
 def gradcheck_command(args: argparse.Namespace) -> int:
     settings = GradcheckSettings(**given(args, GradcheckSettings)).model_dump()
     config = GradcheckConfig(**part_of(settings, GradcheckConfig))
-    corpus = read_corpus(args.corpus, part_of(settings, TextConfig))
-    return check(corpus, config, config.seq_length, config.batch_size, config.entries, args.json)
+    return check(read_corpus(args.corpus, part_of(settings, TextConfig)), config, args.json)
 
 
-def check(
-    corpus: Corpus,
-    config: TrainConfig | GradcheckConfig,
-    seq_length: int,
-    batch_size: int,
-    entries: int,
-    as_json: bool = False,
-) -> int:
+def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int:
     """Check the gradients of the network that ``config`` describes, on the first window of a text."""
     model = generic_model(corpus.vocabulary, config, config.seed)
-    inputs, targets = Streams(corpus.tokens, batch_size, seq_length)[0]
+    inputs, targets = Streams(corpus.tokens, config.batch_size, config.seq_length)[0]
     rng = np.random.default_rng([config.seed, 1])
-    with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="entry") as bar:
-
-        def tick(total: int) -> None:
-            bar.total = total
-            bar.update()
-
-        checks = list(gradcheck(model, inputs, targets, rng, entries, tick))
+    with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
+        window = GradientCheck(model, inputs, targets, rng, config.method, bar.update)
+        if not config.quick:
+            bar.total = window.entries + config.per_step * config.seq_length * model.parameters.flat.size
+        checks = list(window.quick() if config.quick else window.every_entry())
+        checks += window.per_step() if config.per_step else ()
+        checks += window.properties(quick=config.quick)
     passed = all(check.passed for check in checks)
+    sizes = {"T": window.T, "B": window.B, "H": model.hidden_size, "V": len(corpus.vocabulary)}
     if as_json:
-        sizes = {"T": seq_length, "B": inputs.shape[1], "H": model.hidden_size}
-        sizes["V"] = len(corpus.vocabulary)
-        report = {"passed": passed, "tolerance": TOLERANCE, "sizes": sizes}
-        print(json.dumps({**report, "tensors": [asdict(check) for check in checks]}))
+        report = {"passed": passed, "method": config.method, "tolerance": window.tolerance, "sizes": sizes}
+        print(json.dumps({**report, "checks": [asdict(check) for check in checks]}))
         return 0 if passed else 1
-    print(
-        f"T = {seq_length} time steps, B = {inputs.shape[1]} rows, H = {model.hidden_size}, "
-        f"V = {len(corpus.vocabulary)} characters, float64\n"
-        f"{'gradient':9}{'equation':9} {'shape':14} {'checked':>16}  {'largest error':>13}  "
-        f"{'at':14} verdict"
-    )
+    print(", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
+    print(f"loss {float(window.loss):.4f} nats, {'float64' if config.method == 'central' else 'complex128'}")
+    print(f"{'gradient':12}{'equation':9} {'shape':14} {'norm':>9}  {'largest error':>13}  at")
     for check in checks:
-        size = math.prod(check.shape)
-        checked = f"{check.checked:,} of {size:,}" if check.checked < size else f"all {size:,}"
+        name = "d" + check.name if check.norm else check.name
+        norm = f"{check.norm:9.2e}" if check.norm else f"{'':9}"
+        where = "" if check.where is None else str(check.where)
         print(
-            f"{'d' + check.name:9}{check.equation:9} {check.shape!s:14} {checked:>16}  "
-            f"{check.error:13.1e}  {check.where!s:14} {'ok' if check.passed else 'WRONG'}"
+            f"{name:12}{check.equation:9} {check.shape!s:14} {norm}  {check.error:13.1e}  "
+            f"{where:14} {'ok' if check.passed else 'WRONG'}"
         )
+    how = {"complex": "the complex step", "central": "central differences"}[config.method]
     print(
-        f"{'All gradients agree' if passed else 'NOT all gradients agree'} with central differences to "
-        f"{TOLERANCE:.0e} of the largest entry"
+        f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e} of "
+        f"{'the norm' if config.quick else 'the largest entry'}"
     )
     return 0 if passed else 1
 

@@ -219,7 +219,13 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     dtype: Literal["float64"] = Field(default="float64", description="precision of the check")
     seq_length: int = Field(default=5, ge=1, description="characters in a window, T")
     batch_size: int = Field(default=3, ge=1, description="rows of the batch, B")
-    entries: int = Field(
-        default=0, ge=0, description="entries to check of each tensor, drawn at random; 0 checks every one"
+    method: Literal["complex", "central"] = Field(
+        default="complex", description="complex step, exact to rounding; or central differences"
     )
-    seed: int = Field(default=0, ge=0, description="of the parameters, and of the entries drawn")
+    quick: bool = Field(
+        default=False, description="one random projection of each gradient, whatever its size"
+    )
+    per_step: bool = Field(
+        default=False, description="also each step's summand against its own copy of the parameter"
+    )
+    seed: int = Field(default=0, ge=0, description="of the parameters, the state and the projections")

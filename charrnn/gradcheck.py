@@ -1,46 +1,44 @@
-"""The gradient check: every derivative of the backward pass against central differences.
+"""The gradient check: every derivative of the backward pass, proved on numbers.
 
-The derivative of the loss by one number p is (L(p + h) − L(p − h)) / 2h up to an error of order h². It is
-computed in double precision through the same layer functions that train.
+With the complex step (Squire & Trapp 1998) a number p is moved by ih, and the derivative of the loss is
+the imaginary part of L(p + ih) over h. Nothing is subtracted, so nothing cancels: h can be 1e-30 and the
+derivative is exact to rounding. Central differences, (L(p + h) − L(p − h))/2h, are the usual way, good to
+six digits or so. Both run the layer functions that train, on complex128 or on float64 arrays.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import layers
 from charrnn.config import ModelConfig
 from charrnn.model import CharRNN
 from charrnn.text import Vocabulary
 
 Array = NDArray[Any]
+Method = Literal["complex", "central"]
 
-STEP = 1e-4  # h: an error of h² against one of rounding, 1e-16/h, for losses of a few nats
-TOLERANCE = 1e-6
-EQUATIONS = {
-    "W_ax": "B6",
-    "W_aa": "B5",
-    "b_a": "B7",
-    "W_ya": "B2",
-    "b_y": "B2",
-    "x": "B8",
-    "a0": "B9",
-}
+TOLERANCE = {"complex": 1e-13, "central": 1e-6}
+COMPLEX_STEP = 1e-30
+CENTRAL_STEP = 1e-4  # an error of h² against one of rounding, 1e-16/h, for losses of a few nats
+EQUATIONS = {"W_ax": "B6", "W_aa": "B5", "b_a": "B7", "W_ya": "B2", "b_y": "B2", "x": "B8", "a0": "B9"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on the gradient of one tensor."""
+    """The verdict on one tensor, or on one property of the window."""
 
     name: str
-    equation: str  # the one that gives this gradient; B1, B3 and B4 stand behind all of them
+    equation: str  # the one that gives it; B1, B3 and B4 stand behind every gradient
     shape: tuple[int, ...]
-    checked: int  # entries compared
-    error: float  # the largest difference, over the largest entry of the gradient
-    where: tuple[int, ...]  # the index of that difference
+    norm: float
+    error: float  # the largest difference, over the largest entry of the tensor
+    where: tuple[int, ...] | None  # the index of that difference; None if a projection was checked
     passed: bool
 
 
@@ -65,57 +63,180 @@ def generic_model(vocabulary: Vocabulary, config: ModelConfig, seed: int) -> Cha
     return model
 
 
-def gradcheck(
-    model: CharRNN,
-    inputs: Array,
-    targets: Array,
-    rng: np.random.Generator,
-    entries: int = 0,
-    tick: Callable[[int], object] = lambda total: None,
-) -> Iterator[Check]:
-    """Check the gradient of each parameter, of the inputs and of the incoming state.
+class GradientCheck:
+    """The check of one window of a model: its gradients, and the ways to prove them."""
 
-    The incoming state is random. The inputs are checked as the one-hot rows they stand for.
+    def __init__(
+        self,
+        model: CharRNN,
+        inputs: Array,
+        targets: Array,
+        rng: np.random.Generator,
+        method: Method = "complex",
+        tick: Callable[[], object] = lambda: None,
+    ):
+        """Compute the gradients to check; the incoming state is random.
 
-    Arguments:
-        model: in float64; its parameters are moved and put back.
-        inputs, targets: (T, B) integers in 0…V−1.
-        rng: for the incoming state, and for the entries drawn.
-        entries: how many entries of each tensor to check, drawn at random; 0 checks every one.
-        tick: called with the number of entries in all, once for each.
+        Arguments:
+            model: in float64.
+            inputs, targets: (T, B) integers in 0…V−1.
+            rng: for the incoming state, and for the directions of ``quick``.
+            method: ``complex`` step or ``central`` differences.
+            tick: called at each evaluation of the loss.
+        """
+        self.T, self.B = inputs.shape
+        self.method, self.tolerance, self.tick, self.rng = method, TOLERANCE[method], tick, rng
+        self.y = targets
+        state = np.tanh(rng.standard_normal((self.B, model.hidden_size)))
+        self.loss, self.window = model.forward(inputs, targets, state)
+        self.gradients, dx, self.da0 = model.backward(self.window, input_gradient=True)
+        assert dx is not None  # it was asked for
+        self.dx: Array = dx
 
-    Yields: a verdict for each tensor.
-    """
-    state = np.tanh(rng.standard_normal((inputs.shape[1], model.hidden_size)))
-    _, window = model.forward(inputs, targets, state)
-    gradients, dx, da0 = model.backward(window, input_gradient=True)
-    assert dx is not None  # it was asked for
-    rows = np.zeros((*inputs.shape, len(model.vocabulary)))  # x⟨t⟩, one-hot
-    np.put_along_axis(rows, inputs[..., np.newaxis], 1.0, axis=-1)
-    tensors: list[tuple[str, Array, Array]] = [
-        *((name, view, gradients[name]) for name, view in model.parameters.items()),
-        ("x", rows, dx),
-        ("a0", state, da0),
-    ]
-    total = sum(min(tensor.size, entries or tensor.size) for _, tensor, _ in tensors)
-    for name, tensor, gradient in tensors:
-        x = rows if name == "x" else inputs
-        count = min(tensor.size, entries or tensor.size)
-        some = rng.choice(tensor.size, count, replace=False) if count < tensor.size else range(count)
-        places = [tuple(map(int, np.unravel_index(i, tensor.shape))) for i in some]
-        numeric = np.empty(count)
-        for i, place in enumerate(places):
-            losses = []
-            value = tensor[place]
-            for moved in (value + STEP, value - STEP):
-                tensor[place] = moved
-                losses.append(float(model.forward(x, targets, state)[0]))
-            tensor[place] = value
-            numeric[i] = (losses[0] - losses[1]) / (2 * STEP)
-            tick(total)
-        analytic = np.array([gradient[place] for place in places])
-        scale = max(float(np.abs(gradient).max()), float(np.abs(numeric).max()), 1e-300)
-        errors = np.abs(analytic - numeric) / scale
-        worst = int(np.argmax(np.where(np.isnan(errors), math.inf, errors)))
-        error = float(errors[worst])
-        yield Check(name, EQUATIONS[name], tensor.shape, count, error, places[worst], error <= TOLERANCE)
+        dtype = np.complex128 if method == "complex" else np.float64
+        self.model = CharRNN(model.vocabulary, model.hidden_size, dtype=dtype)  # the one that is moved
+        self.model.parameters.flat[...] = model.parameters.flat
+        self.state = state.astype(dtype)
+        self.inputs = inputs
+        self.rows = np.zeros((*inputs.shape, len(model.vocabulary)), dtype)  # x⟨t⟩, one-hot
+        np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
+
+    def tensors(self) -> Iterator[tuple[str, Array, Array]]:
+        """Everything a window has a gradient for: name, what is moved, its gradient."""
+        for name, view in self.model.parameters.items():
+            yield name, view, self.gradients[name]
+        yield "x", self.rows, self.dx
+        yield "a0", self.state, self.da0
+
+    @property
+    def entries(self) -> int:
+        """How many numbers that is."""
+        return sum(tensor.size for _, tensor, _ in self.tensors())
+
+    def every_entry(self) -> Iterator[Check]:
+        """Each entry of each gradient by itself."""
+        for name, tensor, gradient in self.tensors():
+            loss = self._loss_of(name)
+            slopes = np.empty(tensor.shape)
+            for place in np.ndindex(tensor.shape):
+                slopes[place] = self._slope(loss, tensor, place)
+            yield self._compare(name, EQUATIONS[name], gradient, slopes)
+
+    def quick(self) -> Iterator[Check]:
+        """Each gradient along one random direction of signs: one evaluation, whatever the size.
+
+        A wrong entry moves the projection by its error, however many others there are; the difference
+        is measured against the gradient's norm.
+        """
+        for name, tensor, gradient in self.tensors():
+            signs = self.rng.choice([-1.0, 1.0], tensor.shape)
+            slope = self._slope(self._loss_of(name), tensor, ..., signs)
+            norm = float(np.linalg.norm(gradient))
+            error = abs(float(np.sum(gradient * signs)) - slope) / max(norm, 1e-300)
+            passed = error <= self.tolerance
+            yield Check(name, EQUATIONS[name], gradient.shape, norm, error, None, passed)
+
+    def per_step(self) -> Iterator[Check]:
+        """Each step's own summand against that step's own copy of the shared parameter.
+
+        A window's gradient is a sum over its steps; two errors that cancel in the sum show here.
+        """
+        summands = self._summands()
+        for name, view in self.model.parameters.items():
+            slopes = np.empty((self.T, *view.shape))
+            for t in range(self.T):
+                for place in np.ndindex(view.shape):
+                    slopes[t][place] = self._slope(partial(self._unrolled, t), self._copy[name], place)
+            yield self._compare(f"{name}⟨t⟩", EQUATIONS[name], summands[name], slopes)
+
+    def properties(self, *, quick: bool = False) -> Iterator[Check]:
+        """What a window's loss must be: a mean over T·B, of losses that depend on no later input and on
+        no other row of the batch. ``quick`` tries one step and one row in place of all.
+        """
+        whole = self.model.forward(self.inputs, self.y, self.state)[0].real
+        mean = float(self._nats(self.rows).real.mean())
+        yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
+        steps = [self.T // 2] if quick else range(1, self.T)  # of which the losses before know nothing
+        leaks = [self._leak((t, ...), (slice(0, t), ...)) for t in steps]
+        yield self._property("causality", "F1", (self.T, self.T), max(leaks, default=0.0), exactly=True)
+        rows = [self.B // 2] if quick else range(self.B)
+        leaks = [self._leak((slice(None), b), (slice(None), np.arange(self.B) != b)) for b in rows]
+        yield self._property("rows apart", "F1", (self.B, self.B), max(leaks), exactly=True)
+
+    # -- evaluations of the loss --------------------------------------------------------------------
+
+    def _slope(self, loss: Callable[[], Any], tensor: Array, place: Any, direction: Any = 1.0) -> float:
+        """The derivative of loss() as ``tensor[place]`` moves along ``direction``."""
+        kept = np.copy(tensor[place])
+        self.tick()
+        if self.method == "complex":
+            tensor[place] = kept + 1j * COMPLEX_STEP * direction
+            slope = loss().imag / COMPLEX_STEP
+        else:
+            tensor[place] = kept + CENTRAL_STEP * direction
+            above = loss()
+            tensor[place] = kept - CENTRAL_STEP * direction
+            slope = (above - loss()) / (2 * CENTRAL_STEP)
+        tensor[place] = kept
+        return float(slope)
+
+    def _loss_of(self, name: str) -> Callable[[], Any]:
+        """The window's loss, with the inputs as one-hot rows if it is they that move."""
+        x = self.rows if name == "x" else self.inputs
+        return lambda: self.model.forward(x, self.y, self.state)[0]
+
+    def _nats(self, rows: Array) -> Array:
+        """The loss of each character by itself, (T, B)."""
+        logits = self.model.logits(rows, self.state).logits
+        nats = np.empty((self.T, self.B), logits.dtype)
+        for t, b in np.ndindex(nats.shape):
+            here = slice(t, t + 1), slice(b, b + 1)
+            nats[t, b], _ = layers.cross_entropy_forward(logits[here], self.y[here])
+        return nats
+
+    def _leak(self, moved: Any, watched: Any) -> float:
+        """How much the losses ``watched`` (of T, B) change as the inputs ``moved`` do: 0, if none may."""
+        self.tick()
+        size = 1j * COMPLEX_STEP if self.method == "complex" else CENTRAL_STEP
+        rows = self.rows.copy()
+        rows[moved] += size * self.rng.standard_normal(rows[moved].shape)
+        return float(np.abs((self._nats(rows) - self._nats(self.rows))[watched]).max(initial=0.0))
+
+    def _unrolled(self, own: int) -> Any:
+        """The window's loss, computed step by step, where step ``own`` has the copy of the parameters."""
+        a, logits = self.state, []
+        for t in range(self.T):
+            p = self._copy if t == own else self.model.parameters
+            xW = layers.embedding_forward(self.inputs[t : t + 1], p["W_ax"])
+            a = layers.recurrence_forward(xW, a, p["W_aa"], p["b_a"])[1]
+            logits.append(layers.dense_forward(a[np.newaxis], p["W_ya"], p["b_y"]))
+        return layers.cross_entropy_forward(np.concatenate(logits), self.y)[0]
+
+    def _summands(self) -> dict[str, Array]:
+        """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
+        self._copy = self.model.parameters.like(self.model.parameters.flat.copy())
+        a, dlogits, dz = self.window.buffers.a, self.window.buffers.logits, self.window.buffers.dz
+        W_ya = self.model.parameters["W_ya"].real
+        parts = [self.gradients.like() for _ in range(self.T)]
+        for t, g in enumerate(parts):
+            now = slice(t, t + 1)
+            layers.embedding_backward(dz[now], self.inputs[now], g["W_ax"])
+            layers.recurrence_backward_weights(dz[now], a[t : t + 2], g["W_aa"], g["b_a"])
+            layers.dense_backward(dlogits[now], a[t + 1 : t + 2], W_ya, g["W_ya"], g["b_y"])
+        return {name: np.array([g[name] for g in parts]) for name in self.gradients}
+
+    # -- verdicts -----------------------------------------------------------------------------------
+
+    def _compare(self, name: str, equation: str, gradient: Array, slopes: Array) -> Check:
+        scale = max(float(np.abs(gradient).max()), float(np.abs(slopes).max()), 1e-300)
+        errors = np.nan_to_num(np.abs(gradient - slopes) / scale, nan=math.inf)
+        worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
+        error, norm = float(errors[worst]), float(np.linalg.norm(gradient))
+        where = tuple(map(int, worst))
+        return Check(name, equation, gradient.shape, norm, error, where, error <= self.tolerance)
+
+    def _property(
+        self, name: str, equation: str, shape: tuple[int, ...], error: float, *, exactly: bool = False
+    ) -> Check:
+        passed = error == 0 if exactly else error <= self.tolerance
+        return Check(name, equation, shape, 0.0, error, None, passed)
