@@ -22,10 +22,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from charrnn.board import board, lines, markdown
+from charrnn.calculus import derive
 from charrnn.checkpoint import load, read_note
-from charrnn.config import GradcheckConfig, SampleConfig, Settings, TextConfig, TrainConfig, flag
+from charrnn.config import (
+    DeriveConfig,
+    GradcheckConfig,
+    SampleConfig,
+    Settings,
+    TextConfig,
+    TrainConfig,
+    flag,
+)
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
+from charrnn.exercises import mark
 from charrnn.gradcheck import GradientCheck, generic_model
 from charrnn.plotting import plot_losses
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
@@ -187,6 +198,30 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     add_corpus(gradcheck)
     gradcheck.add_argument("--json", action="store_true", help="print a JSON object")
     add_settings(gradcheck, GradcheckSettings)
+
+    derive = commands.add_parser(
+        "derive",
+        usage="charrnn derive [OPTION ...]",
+        help="prove the derivation: the 4-D tensors beside what the layers compute",
+        description="Build the tensor of each derivative, contract it, and lay it beside what the layers "
+        "compute: the rules of matrix calculus, then B1-B9 at each time step. Exit status 1 if one differs.",
+    )
+    derive.add_argument(
+        "--rule",
+        metavar="NAME",
+        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, elementwise, softmax, "
+        "bias, time, F1 to F4, B1 to B9",
+    )
+    derive.add_argument(
+        "--answer",
+        metavar="FILE.py",
+        help="check your answers to the exercises of DERIVATION.md, functions such as def db_a(dz). The file "
+        "is plain Python and is run as it is: only give it your own",
+    )
+    how = derive.add_mutually_exclusive_group()
+    how.add_argument("--markdown", action="store_true", help="write it as a Markdown document")
+    how.add_argument("--json", action="store_true", help="print a JSON object")
+    add_settings(derive, DeriveConfig)
 
     plot = commands.add_parser(
         "plot",
@@ -427,6 +462,50 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     return 0 if passed else 1
 
 
+def derive_command(args: argparse.Namespace) -> int:
+    config = DeriveConfig(**given(args, DeriveConfig))
+    rng = np.random.default_rng(config.seed)
+    if args.answer:
+        replies = list(mark(Path(args.answer), rng))
+        for reply in replies:
+            print(f"{reply.name}: {reply.text}")
+        return 0 if all(reply.right for reply in replies) else 1
+    sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
+    proofs = derive(rng, *sizes)
+    rules = list(dict.fromkeys(proof.rule for proof in proofs))
+    if args.rule:
+        names = {rule.lower(): rule for rule in rules}
+        if args.rule.lower() not in names:
+            raise ConfigError(f"--rule {args.rule}: is none of {', '.join(rules)}")
+        proofs = [proof for proof in proofs if proof.rule == names[args.rule.lower()]]
+    passed = all(proof.agrees for proof in proofs)
+    if args.json:
+        report = [
+            {
+                "rule": proof.rule,
+                "step": proof.step,
+                "derivative": proof.title,
+                "equation": proof.equation,
+                "tensor": None if proof.J is None else {"shape": proof.J.shape, "bytes": proof.J.nbytes},
+                "trick": {"shape": proof.trick.shape, "bytes": proof.trick.nbytes},
+                "difference": proof.difference,
+                "agrees": proof.agrees,
+            }
+            for proof in proofs
+        ]
+        print(json.dumps({"passed": passed, "proofs": report}))
+    elif args.rule:
+        shown = [proof for proof in proofs if proof.step == 1] or proofs
+        text = "\n\n".join("\n".join(board(proof)) for proof in shown)
+        print(f"```\n{text}\n```" if args.markdown else text)
+        if len(proofs) > len(shown):
+            verdict = "all agree" if passed else "NOT all agree"
+            print(f"\nOf the {len(proofs)} such derivatives of the window, {verdict}.")
+    else:
+        print("\n".join((markdown if args.markdown else lines)(proofs)))
+    return 0 if passed else 1
+
+
 def plot_command(args: argparse.Namespace) -> int:
     plot_losses([Path(run) for run in args.runs], Path(args.out))
     print(args.out)
@@ -438,6 +517,7 @@ COMMANDS = {
     "sample": sample_command,
     "eval": eval_command,
     "gradcheck": gradcheck_command,
+    "derive": derive_command,
     "plot": plot_command,
 }
 

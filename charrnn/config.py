@@ -212,6 +212,27 @@ class SampleConfig(Settings):
     )
 
 
+class DeriveConfig(Settings):
+    """The sizes of the example."""
+
+    time_steps: int = Field(default=3, ge=1, description="T")
+    batch_size: int = Field(default=2, ge=1, description="rows of the batch, B")
+    hidden_size: int = Field(default=3, ge=1, description="activations in the hidden state, H")
+    vocabulary_size: int = Field(default=4, ge=2, description="characters, V")
+    seed: int = Field(default=0, ge=0, description="of the numbers in it")
+
+    @model_validator(mode="after")
+    def _small_enough_to_build(self) -> "DeriveConfig":
+        T, B, H, V = self.time_steps, self.batch_size, self.hidden_size, self.vocabulary_size
+        numbers = T * B * max(H, V) ** 2 * H
+        if numbers > 20_000_000:
+            raise ValueError(
+                f"the largest tensor of these sizes would hold {numbers:,} numbers, "
+                f"{8 * numbers / 1e9:.1f} GB: that is why nobody builds it. Ask for smaller sizes"
+            )
+        return self
+
+
 class GradcheckConfig(WindowConfig, ModelConfig):
     """The gradient check."""
 

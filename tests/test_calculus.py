@@ -1,0 +1,157 @@
+import inspect
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from test_gradcheck import ERRORS, plant
+
+from charrnn import calculus, layers
+from charrnn.calculus import Cell, contract, derive, jacobian, rules
+from charrnn.layers import recurrence
+
+SIZES = (3, 2, 3, 4)
+
+
+def proofs(*sizes, seed=0):
+    return derive(np.random.default_rng(seed), *(sizes or SIZES))
+
+
+def test_a_jacobian_is_exact():
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    J = jacobian(lambda x: np.sin(x[:, :1]) * x**3, x)
+    assert J.shape == (2, 3, 2, 3)
+    expected = np.zeros(J.shape)
+    for i, j, k in np.ndindex(2, 3, 3):
+        expected[i, j, i, k] = (j == k) * 3 * np.sin(x[i, 0]) * x[i, j] ** 2
+        expected[i, j, i, k] += (k == 0) * np.cos(x[i, 0]) * x[i, j] ** 3
+    np.testing.assert_allclose(J, expected, rtol=1e-14, atol=1e-15)
+
+
+def test_a_contraction_sums_over_the_output():
+    rng = np.random.default_rng(0)
+    G, J = rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 4, 5))
+    np.testing.assert_allclose(contract(G, J), np.einsum("ij,ijkl->kl", G, J))
+
+
+def test_the_tensor_of_rule_3_is_deltas_times_the_other_factor():
+    proof = {proof.rule: proof for proof in rules(np.random.default_rng(0))}["3W"]
+    W, A = (operand for _, operand in proof.operands)
+    expected = np.einsum("ik,lj->ijkl", np.eye(len(W)), A)
+    np.testing.assert_allclose(proof.J, expected, rtol=1e-15)
+    np.testing.assert_allclose(proof.trick, proof.G @ A.T, rtol=1e-14)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, (1, 1, 1, 2), (1, 3, 2, 5), (5, 1, 4, 3), (6, 4, 7, 5)])
+def test_everything_agrees_at_any_size(sizes):
+    for seed in range(3):
+        assert [proof.title for proof in proofs(*sizes, seed=seed) if not proof.agrees] == []
+
+
+def test_every_equation_is_proved_at_every_time_step():
+    found = {(proof.rule, proof.step) for proof in proofs()}
+    for tag in ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8"):
+        assert {(tag, 1), (tag, 2), (tag, 3)} <= found
+    assert {("B9", 1), ("F4", None), ("time", None), ("3W", None)} <= found
+
+
+@pytest.mark.parametrize(("tag", "line", "wrong"), ERRORS)
+def test_a_planted_error_is_seen(monkeypatch, tag, line, wrong):
+    """The trick's side is the layers' own code: break that, and the tensors disagree with it."""
+    plant(monkeypatch, tag, line, wrong)
+    assert not all(proof.agrees for proof in proofs(4, 3, 4, 5))
+
+
+def test_a_wrong_forward_line_is_seen(monkeypatch):
+    source = inspect.getsource(recurrence)
+    for line, wrong in (
+        ("np.tanh(z, out=a[t])", "np.sin(z, out=a[t])"),
+        ("np.add(xW, b_a", "np.add(xW, 0 * b_a"),
+    ):
+        namespace = {}
+        exec(source.replace(line, wrong), namespace)
+        with monkeypatch.context() as patch:
+            patch.setattr(layers, "recurrence_forward", namespace["recurrence_forward"])
+            assert "F1" in {proof.rule for proof in proofs() if not proof.agrees}
+
+
+def test_a_trick_of_another_shape_does_not_agree():
+    proof = proofs()[0]
+    other = calculus.Proof("", "", "", proof.J, proof.G, proof.long, proof.trick.T)
+    assert not other.agrees
+
+
+def test_the_gradients_in_the_cell_are_those_of_the_reference():
+    from reference import loss_and_gradients
+
+    cell = Cell(np.random.default_rng(1), 4, 3, 5, 6)
+    p = {name: getattr(cell, name) for name in ("W_ax", "W_aa", "b_a", "W_ya", "b_y")}
+    loss, expected = loss_and_gradients(p, cell.x, cell.y, cell.a0)
+    np.testing.assert_allclose(cell.loss, loss, rtol=1e-13)
+    for name in p:
+        np.testing.assert_allclose(getattr(cell, f"d{name}"), expected[name], rtol=1e-10, atol=1e-14)
+
+
+# -- charrnn derive ---------------------------------------------------------------------------------
+
+
+def test_derive_shows_shapes_bytes_differences_and_the_cost(cli):
+    began = time.perf_counter()
+    outcome = cli("derive")
+    assert outcome.code == 0
+    assert time.perf_counter() - began < 20  # of which the issue is two; a machine may be busy
+    assert re.search(r"^B5 +dW_aa = Σ_t a⟨t−1⟩ᵀ dz⟨t⟩$", outcome.out, re.M)
+    row = r"^  t = 2 +∂z⟨t⟩/∂W_aa⟨t⟩ +2 × 3 × 3 × 3 +432 B +3 × 3 +72 B +\d\.\de-\d\d ok$"
+    assert re.search(row, outcome.out, re.M)
+    assert "64·512·512·512 = 8,589,934,592 numbers, 34 GB" in outcome.out
+    assert "WRONG" not in outcome.out
+
+
+def test_derive_in_other_sizes_and_forms(cli):
+    words = ["--time-steps", 2, "--batch-size", 3, "--hidden-size", 4, "--vocabulary-size", 5]
+    report = json.loads(cli("derive", *words, "--json").out)
+    assert report["passed"]
+    (b5,) = [p for p in report["proofs"] if p["rule"] == "B5" and p["step"] == 2]
+    assert b5["tensor"] == {"shape": [3, 4, 4, 4], "bytes": 8 * 192}
+    assert b5["trick"] == {"shape": [4, 4], "bytes": 8 * 16}
+    document = cli("derive", "--markdown").out
+    assert document.startswith("# ")
+    assert "\n## B5\n" in document
+    assert "| 2 | ∂z⟨t⟩/∂W_aa⟨t⟩ | 2 × 3 × 3 × 3 | 432 B |" in document
+
+
+@pytest.mark.parametrize("rule", dict.fromkeys(proof.rule for proof in proofs()))
+def test_every_rule_can_be_put_on_the_board(cli, rule):
+    outcome = cli("derive", "--rule", rule.lower())
+    assert outcome.code == 0
+    assert "they agree" in outcome.out
+    assert cli("derive", "--rule", rule, "--markdown").out.startswith("```\n")
+
+
+def test_the_board_shows_a_matrix_of_matrices(cli):
+    """∂Z/∂W of Z = W A: block (i, j) has column j of A in its row i, and zeros elsewhere."""
+    text = cli("derive", "--rule", "3W").out
+    A = text.split("\nA:\n")[1].split("\n\n")[0].splitlines()
+    columns = np.array([line.strip(" []").split() for line in A]).T
+    blocks = text.split("The tensor")[1].splitlines()[1:3]
+    first = ["  ".join(f"{number:>6}" for number in column) for column in columns]
+    assert blocks[0] == "  " + "   ".join(f"[{row}]" for row in first)
+    assert set(blocks[1]) == set(" []·")
+
+
+def test_derive_says_what_it_cannot_do(cli):
+    outcome = cli("derive", "--rule", "B10")
+    assert outcome.code == 2
+    assert "--rule B10: is none of 1, 2, 3W" in outcome.err
+    outcome = cli("derive", "--hidden-size", 512, "--batch-size", 64)
+    assert outcome.code == 2
+    assert "numbers" in outcome.err
+    assert "smaller sizes" in outcome.err
+
+
+def test_derive_exits_with_1_when_something_disagrees(cli, monkeypatch):
+    plant(monkeypatch, "B4", "dz[t] *= da[t]", "dz[t] = da[t]")
+    for words in ([], ["--json"], ["--markdown"], ["--rule", "B4"]):
+        assert cli("derive", *words).code == 1
+    assert "WRONG" in cli("derive").out

@@ -1,0 +1,58 @@
+"""DERIVATION.md, the code and the proofs speak of the same equations."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.calculus import EQUATIONS, derive
+from charrnn.exercises import exercises
+
+PACKAGE = Path(charrnn.__file__).parent
+DOCUMENT = (PACKAGE / "DERIVATION.md").read_text("utf-8")
+README = Path(PACKAGE.parent / "README.md")
+CODE = {path.name: path.read_text("utf-8").splitlines() for path in (PACKAGE / "layers").glob("*.py")}
+TAG = r"\b[FB]\d\b"
+
+
+def tags_of_lines():
+    """The tags that stand in a comment behind a line of code."""
+    lines = (line for text in CODE.values() for line in text)
+    return {tag for line in lines for tag in re.findall(r"#.*\(([FB]\d)\)", line)}
+
+
+def test_the_document_and_the_code_have_the_same_tags_and_all_are_proved():
+    proved = {proof.rule for proof in derive(np.random.default_rng(0), 2, 2, 2, 3)}
+    in_document = set(re.findall(TAG, DOCUMENT))
+    assert in_document == tags_of_lines() == set(EQUATIONS)
+    assert in_document <= proved
+
+
+def test_each_link_leads_to_the_line_with_its_tag():
+    links = re.findall(r"\[([FB]\d)[^\]]*\]\(layers/(\w+\.py)#L(\d+)\)", DOCUMENT)
+    assert {tag for tag, _, _ in links} == set(EQUATIONS)
+    for tag, name, number in links:
+        assert f"({tag})" in CODE[name][int(number) - 1], f"{name}#L{number} is not the line of {tag}"
+
+
+def test_each_rule_named_in_the_document_is_one_that_can_be_shown():
+    rules = {proof.rule for proof in derive(np.random.default_rng(0), 1, 1, 1, 2)}
+    assert set(re.findall(r"--rule (\w[\w-]*)`", DOCUMENT)) == rules - set(EQUATIONS)
+
+
+def test_each_exercise_is_in_the_document():
+    asked = exercises(np.random.default_rng(0))
+    assert re.findall(r"`def (\w+\(.*?\)):`", DOCUMENT) == [e.signature for e in asked.values()]
+
+
+def test_the_equations_are_introduced_in_the_order_of_the_code():
+    """cross-entropy, dense, the recurrence and its weights, the embedding: as model.backward calls them."""
+    assert re.findall(r"^### (B\d)", DOCUMENT, re.M) == ["B1", "B2", "B3", "B4", "B9", "B5", "B7", "B6", "B8"]
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+def test_the_readme_has_the_same_equations():
+    rows = re.findall(r"^\| ([FB]\d) \| (.*?) \|", README.read_text("utf-8"), re.M)
+    assert {tag: equation.removesuffix(", with dz⟨T+1⟩ = 0") for tag, equation in rows} == EQUATIONS
