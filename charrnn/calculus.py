@@ -309,7 +309,7 @@ def through_time(cell: Cell) -> Proof:
 
 
 def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int) -> list[Proof]:
-    """All of it: the rules, the sum through time, F1–F4 and B1–B9 at every step of a window of these sizes."""
+    """All of it: the rules, the sum through time, F1–F4 and B1–B9 at every step of such a window."""
     cell = Cell(rng, T, B, H, V)
     written_out = sorted(forward(cell), key=lambda proof: proof.rule)
     return [*rules(rng), through_time(cell), *written_out, *equations(cell)]

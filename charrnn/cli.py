@@ -351,7 +351,7 @@ def train_command(args: argparse.Namespace) -> int:
         if loss is not None
     ]
     print("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
-    print(f"\n{result.model.sample(length=600, seed=config.seed).rstrip()}\n")
+    print(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n")
     print(f"More of it: charrnn sample {shlex.quote(str(out))}")
     return 0
 
@@ -570,6 +570,12 @@ def read_prime(prime: str) -> str | bytes:
     return prime
 
 
+def framed(text: str) -> str:
+    """A sample to be shown among other lines: wrapped and marked at the left."""
+    lines = (line for paragraph in text.strip().splitlines() for line in textwrap.wrap(paragraph, 76) or [""])
+    return "\n".join(f"    | {line}" for line in lines)
+
+
 class Bar(Progress):
     """A Progress on the terminal: a bar on standard error, lines on standard output."""
 
@@ -598,7 +604,7 @@ class Bar(Progress):
         )
 
     def sampled(self, text: str) -> None:
-        self.say("\n" + textwrap.indent(text.strip(), "    | ", lambda line: True) + "\n")
+        self.say("\n" + framed(text) + "\n")
 
     def say(self, text: str) -> None:
         tqdm.write(text, file=sys.stdout)

@@ -9,7 +9,7 @@ six digits or so. Both run the layer functions that train, on complex128 or on f
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -154,7 +154,7 @@ class GradientCheck:
         no other row of the batch. ``quick`` tries one step and one row in place of all.
         """
         whole = self.model.forward(self.inputs, self.y, self.state)[0].real
-        mean = float(self._nats(self.rows).real.mean())
+        mean = float(self._unmoved.real.mean())
         yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
         steps = [self.T // 2] if quick else range(1, self.T)  # of which the losses before know nothing
         leaks = [self._leak((t, ...), (slice(0, t), ...)) for t in steps]
@@ -194,13 +194,18 @@ class GradientCheck:
             nats[t, b], _ = layers.cross_entropy_forward(logits[here], self.y[here])
         return nats
 
+    @cached_property
+    def _unmoved(self) -> Array:
+        """The losses of the characters (T, B) where nothing is moved."""
+        return self._nats(self.rows)
+
     def _leak(self, moved: Any, watched: Any) -> float:
         """How much the losses ``watched`` (of T, B) change as the inputs ``moved`` do: 0, if none may."""
         self.tick()
         size = 1j * COMPLEX_STEP if self.method == "complex" else CENTRAL_STEP
         rows = self.rows.copy()
         rows[moved] += size * self.rng.standard_normal(rows[moved].shape)
-        return float(np.abs((self._nats(rows) - self._nats(self.rows))[watched]).max(initial=0.0))
+        return float(np.abs((self._nats(rows) - self._unmoved)[watched]).max(initial=0.0))
 
     def _unrolled(self, own: int) -> Any:
         """The window's loss, computed step by step, where step ``own`` has the copy of the parameters."""
