@@ -1,9 +1,11 @@
 """The proofs of ``calculus`` in writing: as lines, as Markdown, and as a teacher puts them on a board."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.calculus import TOLERANCE, Proof
@@ -19,10 +21,9 @@ def lines(proofs: Iterable[Proof]) -> Iterator[str]:
         yield f"{rule:12} {some[0].equation}"
         for p in some:
             t = f"t = {p.step}" if p.step else ""
-            yield (
-                f"  {t:7} {p.title:32} {_shape(p.J):24} {_size(p.J):>8}   {_shape(p.trick):10} "
-                f"{_size(p.trick):>6}   {p.difference:.1e} {'ok' if p.agrees else 'WRONG'}"
-            )
+            tensor = f"{p.title:30} {_shape(p.J):17} {_size(p.J):>7}"
+            trick = f"{p.formula:32} {_shape(p.trick):7} {_size(p.trick):>5}"
+            yield f"  {t:7} {tensor}   {trick}   {p.difference:.1e} {'ok' if p.agrees else 'WRONG'}"
     yield ""
     yield from summary(proofs)
 
@@ -34,10 +35,10 @@ def markdown(proofs: Iterable[Proof]) -> Iterator[str]:
     for rule, group in groupby(proofs, lambda proof: proof.rule):
         some = list(group)
         yield f"\n## {rule}\n\n`{some[0].equation}`\n"
-        yield "| t | derivative | tensor | | trick | | largest difference |"
-        yield "|---|---|---|---|---|---|---|"
+        yield "| t | derivative | tensor | | trick | | | largest difference |"
+        yield "|---|---|---|---|---|---|---|---|"
         for p in some:
-            shapes = f"{_shape(p.J)} | {_size(p.J)} | {_shape(p.trick)} | {_size(p.trick)}"
+            shapes = f"{_shape(p.J)} | {_size(p.J)} | {p.formula} | {_shape(p.trick)} | {_size(p.trick)}"
             verdict = f"{p.difference:.1e}" + ("" if p.agrees else " **WRONG**")
             yield f"| {p.step or ''} | {p.title} | {shapes} | {verdict} |"
     yield ""
@@ -51,70 +52,63 @@ def summary(proofs: list[Proof]) -> Iterator[str]:
     if wrong:
         yield f"{wrong} of {len(proofs)} do NOT agree to {TOLERANCE:.0e}."
     else:
-        agree = f"All {len(proofs)} agree to {TOLERANCE:.0e}"
-        yield f"{agree}; the largest difference is {worst:.1e}."
+        yield f"All {len(proofs)} agree to {TOLERANCE:.0e}; the largest difference is {worst:.1e}."
     B, H = 64, 512
     yield (
         f"At H = {H} and B = {B}, ∂z⟨t⟩/∂W_aa would hold {B}·{H}·{H}·{H} = {B * H**3:,} numbers, "
-        f"{4 * B * H**3 / 1e9:.0f} GB in float32, for each step; the trick's result {H}·{H} = {H * H:,}, "
-        f"{4 * H * H / 1e6:.0f} MB."
+        f"{4 * B * H**3 / 1e9:.0f} GB in float32,"
     )
+    yield f"for each step; the trick's result holds {H}·{H} = {H * H:,}, {4 * H * H / 1e6:.0f} MB."
 
 
 def board(proof: Proof) -> Iterator[str]:
     """One derivative with its numbers written out, the 4-D tensor as a matrix of matrices."""
     at = f", t = {proof.step}" if proof.step else ""
     yield f"{proof.rule}: {proof.title}{at}"
-    yield f"    {proof.equation}\n"
-    for name, operand in proof.operands:
-        yield f"{name}:"
-        yield from _matrices(operand, 0)
-    J = proof.J
+    yield f"    {proof.equation}"
+    for name, operand in proof.operands.items():
+        yield from _titled(name, operand)
+    J, G = proof.J, proof.G
     if J is None:
-        yield "Written out:"
-        yield from _matrices(proof.long, 0)
-    elif J.ndim == 2:
-        yield f"\nThe derivative, {_shape(J)}: a row for each output, a column for what one derives by."
-        yield from _matrices(J, 0)
+        yield from _titled("Written out", proof.long)
+        yield from _titled("As the layers compute it", proof.trick)
     else:
-        outer, inner = proof.G.shape, J.shape[proof.G.ndim :]
-        where = f"outside, {' × '.join(map(str, outer))}, the output; inside, {' × '.join(map(str, inner))}"
-        yield f"\nThe tensor, {_shape(J)}: {where}, what one derives by."
-        yield from _matrices(J, proof.G.ndim)
-        yield "G, the gradient from above:"
-        yield from _matrices(proof.G, 0)
-        yield "\nContracted, Σ over the outside of G times the inside:"
-        yield from _matrices(proof.long, 0)
-    yield "\nThe trick, as the layers compute it:" if J is not None else "\nAs the layers compute it:"
-    yield from _matrices(proof.trick, 0)
+        if G is None:
+            yield from _titled("The derivative, each entry by itself", proof.long)
+        else:
+            inner, outer = " × ".join(map(str, J.shape[G.ndim :])), _shape(G)
+            title = f"The tensor {_shape(J)}: a {outer} matrix, the output, of {inner}, what it is derived by"
+            yield from _titled(title, J, G.ndim)
+            yield from _titled("G, the gradient from above", G)
+            yield from _titled("Contracted: each entry of G times its block, summed", proof.long)
+        yield from _titled(f"The trick, {proof.formula}, as the layers compute it", proof.trick)
     yield f"\nLargest difference {proof.difference:.1e}: {'they agree' if proof.agrees else 'WRONG'}."
 
 
-def _matrices(array: Array, outer: int) -> Iterator[str]:
-    """An array as text: the first ``outer`` axes a matrix of what the other axes hold. Zeros are dots."""
+def _titled(title: str, array: Array, outer: int = 0) -> Iterator[str]:
+    yield f"\n{title}:"
+    yield from _blocks(array, outer)
+
+
+def _blocks(array: Array, outer: int) -> Iterator[str]:
+    """An array as text: its first ``outer`` axes (0 to 2) a matrix of what the rest hold. Zeros are dots."""
     shape = array.shape
-    if array.ndim - outer > 2 or outer > 2:  # more than a page can show: the first of it
-        yield "  (the first of them)"
-        array, outer = array[0], max(0, outer - 1)
-        yield from _matrices(array, outer)
-        return
-    grid = array.reshape((1,) * (2 - outer) + shape[:outer] + (1,) * (2 - len(shape[outer:])) + shape[outer:])
-    for row in grid:  # (columns, inner rows, inner columns)
-        for k in range(row.shape[1]):
-            cells = ("  ".join(_number(value) for value in block[k]) for block in row)
-            yield "  " + "   ".join(f"[{cell}]" for cell in cells)
-        if outer:
+    inner = (1,) * (2 - len(shape[outer:])) + shape[outer:]
+    grid = array.reshape((1,) * (2 - outer) + shape[:outer] + inner)
+    largest = float(np.abs(array).max())
+    decimals = min(12, max(0, 3 - math.floor(math.log10(largest)) - 1)) if largest else 0
+    texts = {value: f"{value:.{decimals}f}" if value else "·" for value in grid.ravel().tolist()}
+    width = max(map(len, texts.values()))
+    for i, row in enumerate(grid):  # (columns, inner rows, inner columns)
+        if i:
             yield ""
-
-
-def _number(value: float) -> str:
-    return f"{'·':>6}" if value == 0 else f"{value:6.3f}"
+        for k in range(row.shape[1]):
+            cells = ("  ".join(texts[value].rjust(width) for value in block[k].tolist()) for block in row)
+            yield "  " + "   ".join(f"[{cell}]" for cell in cells)
 
 
 def _shape(array: Array | None) -> str:
-    if array is None:
-        return ""
-    return " × ".join(map(str, array.shape)) or "1"
+    return "" if array is None else " × ".join(map(str, array.shape)) or "1"
 
 
 def _size(array: Array | None) -> str:

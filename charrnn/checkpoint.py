@@ -35,7 +35,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written to. What stood there still stands.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.new")
     try:
         with beside.open("wb") as file:
             write(file)
@@ -127,7 +127,8 @@ def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
             raise RunError(f"W_aa is of dtype {W_aa.dtype}")
         for name, view in model.parameters.items():
             if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
-                raise RunError(f"{name} is {arrays[name].shape}, expected {view.shape}")
+                found = f"{arrays[name].dtype} {arrays[name].shape}"
+                raise RunError(f"{name} is {found}, expected {view.dtype} {view.shape}")
             if not np.isfinite(arrays[name]).all():
                 raise RunError(f"{name} has entries that are not finite")
             view[...] = arrays[name]
@@ -168,6 +169,8 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
         RunError: ``run`` is not the folder of a run, or the file is damaged.
     """
     path = Path(run)
+    if which not in ("best", "last"):
+        raise ConfigError(f"which: {which!r} is neither 'best' nor 'last'")
     if not is_run(path):
         raise RunError(f"{path}: not the folder of a run (it has no {CONFIG}). See charrnn train --out")
     file = path / f"{which}.npz"

@@ -6,6 +6,7 @@
 
 import argparse
 import difflib
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -41,6 +43,9 @@ from charrnn.gradcheck import GradientCheck, generic_model
 from charrnn.plotting import plot_losses
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
 from charrnn.trainer import Progress, package_version, train
+
+MANY = 20_000  # derivatives: more take too long to check one by one unasked
+AT_ONCE = 64  # texts of one drawing
 
 ALIASES = {  # char-rnn's names
     "hidden_size": ["--rnn-size"],
@@ -99,7 +104,7 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[Settings]) -> N
             if field.default not in (None, ""):
                 text += f" (default: {json.dumps(field.default).strip(chr(34))})"
             options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
-            if field.annotation is bool:
+            if bool in (field.annotation, *get_args(field.annotation)):
                 options["action"] = argparse.BooleanOptionalAction
             elif get_origin(field.annotation) is Literal:
                 options["choices"] = get_args(field.annotation)
@@ -144,7 +149,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     train.add_argument(
         "--gradcheck",
         action="store_true",
-        help="check the gradients of the network these flags describe, on this text, and exit",
+        help="check the gradients of a network of these sizes, on this text, and exit",
     )
     add_settings(train, TrainSettings)
 
@@ -163,7 +168,11 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         help="text to go on from, printed first; @FILE reads it from a file, - from standard input",
     )
     sample.add_argument(
-        "--num-samples", metavar="N", type=positive, default=1, help="texts to draw (default: 1)"
+        "--num-samples",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="texts to draw, each ended by a newline; they are drawn 64 at a time (default: 1)",
     )
     add_which(sample)
     add_unknown(sample)
@@ -206,13 +215,14 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         description="Build the tensor of each derivative, contract it, and lay it beside what the layers "
         "compute: the rules of matrix calculus, then B1-B9 at each time step. Exit status 1 if one differs.",
     )
-    derive.add_argument(
+    what = derive.add_mutually_exclusive_group()
+    what.add_argument(
         "--rule",
         metavar="NAME",
         help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, elementwise, softmax, "
         "bias, time, F1 to F4, B1 to B9",
     )
-    derive.add_argument(
+    what.add_argument(
         "--answer",
         metavar="FILE.py",
         help="check your answers to the exercises of DERIVATION.md, functions such as def db_a(dz). The file "
@@ -271,14 +281,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         commands.get(args.command, parser).unknown(unknown[0])
-    if args.version:
-        print(f"charrnn {package_version()}")
-        return 0
-    if not args.command:
-        parser.print_help()
-        return 2
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the program runs
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal that cannot show a character is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(COMMANDS[args.command](args))
+        if args.version:
+            print(f"charrnn {package_version()}")
+        elif not args.command:
+            parser.print_help()
+        code = COMMANDS[args.command](args) if args.command and not args.version else 2 * (not args.version)
+        sys.stdout.flush()
+        return code
     except CharRNNError as error:
         return fail(args, str(error), 2)
     except MemoryError as error:
@@ -289,9 +305,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         return fail(args, "interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has gone: charrnn sample … | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except OSError as error:
+        if error.filename is None:  # it was our output that could not be written: do not try again
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has gone: charrnn sample … | head
+            return 141
+        where = "" if error.filename is None else f"{error.filename}: "
+        return fail(args, f"{where}{error.strerror or error}", 2)
 
 
 def fail(args: argparse.Namespace, message: str, code: int) -> int:
@@ -320,7 +341,10 @@ def train_command(args: argparse.Namespace) -> int:
         args.out, args.corpus = run, args.corpus or saved["corpus"].get("sources", [])
     if args.config:
         values |= read_toml(Path(args.config))
-    settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
+    try:
+        settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
+    except ConfigError as error:
+        raise ConfigError(f"{args.config}: {error}" if args.config else str(error)) from None
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     corpus = read_corpus(args.corpus, reading)
@@ -363,9 +387,12 @@ def sample_command(args: argparse.Namespace) -> int:
     write, decode = sys.stdout.buffer.write, model.vocabulary.decode_bytes
     with threadpool_limits(1, "blas"):
         if args.num_samples > 1:
-            for text in model.draw_many(prime, args.num_samples, config):
-                write(decode(prime) + decode(text) + b"\n")
-            sys.stdout.buffer.flush()
+            rng = np.random.default_rng(config.seed)
+            for done in range(0, args.num_samples, AT_ONCE):
+                count = min(AT_ONCE, args.num_samples - done)
+                for text in model.draw_many(prime, count, config, rng):
+                    write(decode(prime) + decode(text) + b"\n")
+                sys.stdout.buffer.flush()
             return 0
         write(decode(prime))
         for token in model.draw(prime, config):
@@ -432,11 +459,13 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     rng = np.random.default_rng([config.seed, 1])
     with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
         window = GradientCheck(model, inputs, targets, rng, config.method, bar.update)
-        if not config.quick:
-            bar.total = window.entries + config.per_step * config.seq_length * model.parameters.flat.size
-        checks = list(window.quick() if config.quick else window.every_entry())
+        quick = config.quick
+        if quick is None:
+            quick = window.derivatives(quick=False, per_step=False) > MANY
+        bar.total = window.derivatives(quick=quick, per_step=config.per_step)
+        checks = list(window.quick() if quick else window.every_entry())
         checks += window.per_step() if config.per_step else ()
-        checks += window.properties(quick=config.quick)
+        checks += window.properties(quick=quick)
     passed = all(check.passed for check in checks)
     sizes = {"T": window.T, "B": window.B, "H": model.hidden_size, "V": len(corpus.vocabulary)}
     if as_json:
@@ -447,25 +476,23 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     print(f"loss {float(window.loss):.4f} nats, {'float64' if config.method == 'central' else 'complex128'}")
     print(f"{'gradient':12}{'equation':9} {'shape':14} {'norm':>9}  {'largest error':>13}  at")
     for check in checks:
-        name = "d" + check.name if check.norm else check.name
-        norm = f"{check.norm:9.2e}" if check.norm else f"{'':9}"
+        name = check.name if check.norm is None else f"d{check.name}"
+        norm = "" if check.norm is None else f"{check.norm:.2e}"
         where = "" if check.where is None else str(check.where)
         print(
-            f"{name:12}{check.equation:9} {check.shape!s:14} {norm}  {check.error:13.1e}  "
+            f"{name:12}{check.equation:9} {check.shape!s:14} {norm:>9}  {check.error:13.1e}  "
             f"{where:14} {'ok' if check.passed else 'WRONG'}"
         )
     how = {"complex": "the complex step", "central": "central differences"}[config.method]
-    print(
-        f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e} of "
-        f"{'the norm' if config.quick else 'the largest entry'}"
-    )
+    by = " along random directions (--no-quick: each entry)" if quick else ""
+    print(f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e}{by}")
     return 0 if passed else 1
 
 
 def derive_command(args: argparse.Namespace) -> int:
     config = DeriveConfig(**given(args, DeriveConfig))
     rng = np.random.default_rng(config.seed)
-    if args.answer:
+    if args.answer is not None:
         replies = list(mark(Path(args.answer), rng))
         for reply in replies:
             print(f"{reply.name}: {reply.text}")
@@ -473,7 +500,7 @@ def derive_command(args: argparse.Namespace) -> int:
     sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
     proofs = derive(rng, *sizes)
     rules = list(dict.fromkeys(proof.rule for proof in proofs))
-    if args.rule:
+    if args.rule is not None:
         names = {rule.lower(): rule for rule in rules}
         if args.rule.lower() not in names:
             raise ConfigError(f"--rule {args.rule}: is none of {', '.join(rules)}")
@@ -494,7 +521,7 @@ def derive_command(args: argparse.Namespace) -> int:
             for proof in proofs
         ]
         print(json.dumps({"passed": passed, "proofs": report}))
-    elif args.rule:
+    elif args.rule is not None:
         shown = [proof for proof in proofs if proof.step == 1] or proofs
         text = "\n\n".join("\n".join(board(proof)) for proof in shown)
         print(f"```\n{text}\n```" if args.markdown else text)
@@ -551,19 +578,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-        TrainSettings(**values)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
     return values
 
 
 def read_prime(prime: str) -> str | bytes:
     """The prime text: as given, or from the file @FILE, or from standard input for -."""
     if prime == "-":
+        if sys.stdin is None:
+            raise TextError("--prime -: standard input is closed")
         return sys.stdin.buffer.read()
     if prime.startswith("@"):
         return read_file(Path(prime[1:]))

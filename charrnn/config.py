@@ -5,7 +5,7 @@ file and config.json are all read through these models. Settings never change on
 """
 
 import difflib
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -55,7 +55,8 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError("; ".join(map(self._sentence, error.errors()))) from None
+            sentences = dict.fromkeys(map(self._sentence, error.errors()))  # each once
+            raise ConfigError("; ".join(sentences)) from None
 
     @classmethod
     def _sentence(cls, error: Any) -> str:
@@ -67,6 +68,8 @@ class Settings(BaseModel):
             near = difflib.get_close_matches(name, cls.model_fields, 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             return f"{name!r} is not a setting{hint}"
+        if name == "threads":
+            return f"--threads {error['input']}: should be auto, or a whole number from 1"
         message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
         return f"{flag(name)} {error['input']}: {message[0].lower()}{message[1:]}"
 
@@ -145,7 +148,7 @@ class OptimizerConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_optimizer(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return DEFAULTS.get(values.get("optimizer", ""), {}) | values
+        return DEFAULTS.get(str(values.get("optimizer")), {}) | values
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "OptimizerConfig":
@@ -191,8 +194,19 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
                 "nothing to train on: together they must stay below 1"
             )
         if self.threads != "auto" and self.threads < 1:
-            raise ValueError(f"--threads {self.threads}: should be auto, or 1 or more")
+            raise ValueError(f"--threads {self.threads}: should be auto, or a whole number from 1")
         return self
+
+
+class SampleSettings(TypedDict, total=False):
+    """The settings of SampleConfig, as keywords that a type checker knows."""
+
+    length: int
+    temperature: float
+    top_k: int
+    top_p: float
+    stop: str
+    seed: int | None
 
 
 class SampleConfig(Settings):
@@ -217,14 +231,14 @@ class DeriveConfig(Settings):
 
     time_steps: int = Field(default=3, ge=1, description="T")
     batch_size: int = Field(default=2, ge=1, description="rows of the batch, B")
-    hidden_size: int = Field(default=3, ge=1, description="activations in the hidden state, H")
-    vocabulary_size: int = Field(default=4, ge=2, description="characters, V")
+    hidden_size: int = Field(default=2, ge=1, description="activations in the hidden state, H")
+    vocabulary_size: int = Field(default=3, ge=2, description="characters, V")
     seed: int = Field(default=0, ge=0, description="of the numbers in it")
 
     @model_validator(mode="after")
     def _small_enough_to_build(self) -> "DeriveConfig":
         T, B, H, V = self.time_steps, self.batch_size, self.hidden_size, self.vocabulary_size
-        numbers = T * B * max(H, V) ** 2 * H
+        numbers = max(B * B * max(V * V, H * H, H * (V + H)), T * B * max(V * H * V, H * H * H, H * V * H))
         if numbers > 20_000_000:
             raise ValueError(
                 f"the largest tensor of these sizes would hold {numbers:,} numbers, "
@@ -243,8 +257,10 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     method: Literal["complex", "central"] = Field(
         default="complex", description="complex step, exact to rounding; or central differences"
     )
-    quick: bool = Field(
-        default=False, description="one random projection of each gradient, whatever its size"
+    quick: bool | None = Field(
+        default=None,
+        description="a few random projections of each gradient, whatever its size (default: where there "
+        "are more than 20,000 numbers)",
     )
     per_step: bool = Field(
         default=False, description="also each step's summand against its own copy of the parameter"

@@ -2,11 +2,12 @@
 
 With the complex step (Squire & Trapp 1998) a number p is moved by ih, and the derivative of the loss is
 the imaginary part of L(p + ih) over h. Nothing is subtracted, so nothing cancels: h can be 1e-30 and the
-derivative is exact to rounding. Central differences, (L(p + h) − L(p − h))/2h, are the usual way, good to
-six digits or so. Both run the layer functions that train, on complex128 or on float64 arrays.
+derivative is exact to rounding. Central differences, (L(p + h) − L(p − h))/2h, the usual way, are
+good to eight digits at best. Both run the layer functions that train, on complex128 or on float64 arrays.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import layers
+from charrnn.calculus import STEP as COMPLEX_STEP
 from charrnn.config import ModelConfig
 from charrnn.model import CharRNN
 from charrnn.text import Vocabulary
@@ -24,9 +26,9 @@ Array = NDArray[Any]
 Method = Literal["complex", "central"]
 
 TOLERANCE = {"complex": 1e-13, "central": 1e-6}
-COMPLEX_STEP = 1e-30
+PROJECTIONS = 3
 CENTRAL_STEP = 1e-4  # an error of h² against one of rounding, 1e-16/h, for losses of a few nats
-EQUATIONS = {"W_ax": "B6", "W_aa": "B5", "b_a": "B7", "W_ya": "B2", "b_y": "B2", "x": "B8", "a0": "B9"}
+GIVEN_BY = {"W_ax": "B6", "W_aa": "B5", "b_a": "B7", "W_ya": "B2", "b_y": "B2", "x": "B8", "a0": "B9"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Check:
     name: str
     equation: str  # the one that gives it; B1, B3 and B4 stand behind every gradient
     shape: tuple[int, ...]
-    norm: float
-    error: float  # the largest difference, over the largest entry of the tensor
-    where: tuple[int, ...] | None  # the index of that difference; None if a projection was checked
+    norm: float | None  # of the gradient; None for a property
+    error: float  # the largest difference, over the largest entry, or over the norm for a projection
+    where: tuple[int, ...] | None  # the index of that difference; None for a projection or a property
     passed: bool
 
 
@@ -82,10 +84,10 @@ class GradientCheck:
             inputs, targets: (T, B) integers in 0…V−1.
             rng: for the incoming state, and for the directions of ``quick``.
             method: ``complex`` step or ``central`` differences.
-            tick: called at each evaluation of the loss.
+            tick: called for each derivative.
         """
         self.T, self.B = inputs.shape
-        self.method, self.tolerance, self.tick, self.rng = method, TOLERANCE[method], tick, rng
+        self.method, self.tick, self.rng = method, tick, rng
         self.y = targets
         state = np.tanh(rng.standard_normal((self.B, model.hidden_size)))
         self.loss, self.window = model.forward(inputs, targets, state)
@@ -93,13 +95,32 @@ class GradientCheck:
         assert dx is not None  # it was asked for
         self.dx: Array = dx
 
+        self.tolerance = max(TOLERANCE[method], min(1e-6, 100 * self._rounding(model, state)))
+
         dtype = np.complex128 if method == "complex" else np.float64
         self.model = CharRNN(model.vocabulary, model.hidden_size, dtype=dtype)  # the one that is moved
         self.model.parameters.flat[...] = model.parameters.flat
+        self._copy = self.model.parameters.like(self.model.parameters.flat.copy())  # of one step
         self.state = state.astype(dtype)
         self.inputs = inputs
         self.rows = np.zeros((*inputs.shape, len(model.vocabulary)), dtype)  # x⟨t⟩, one-hot
         np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
+
+    def _rounding(self, model: CharRNN, state: Array) -> float:
+        """How far the gradients move as every weight moves by one rounding, over the largest entry.
+
+        Of a network that is not chaotic, a few roundings; where it magnifies small changes over the
+        steps, no derivative can be known to better than this.
+        """
+        nearby = CharRNN(model.vocabulary, model.hidden_size, dtype=np.float64)
+        signs = self.rng.choice([-1.0, 1.0], model.parameters.flat.shape)
+        nearby.parameters.flat[...] = model.parameters.flat * (1 + np.finfo(np.float64).eps * signs)
+        _, window = nearby.forward(self.window.x, self.y, state)
+        moved, _, da0 = nearby.backward(window)
+        pairs = [(moved[name], self.gradients[name]) for name in moved] + [(da0, self.da0)]
+        changes = [np.abs(a - b).max() / max(np.abs(b).max(), 1e-300) for a, b in pairs]
+        worst = float(max(changes))
+        return worst if math.isfinite(worst) else 0.0
 
     def tensors(self) -> Iterator[tuple[str, Array, Array]]:
         """Everything a window has a gradient for: name, what is moved, its gradient."""
@@ -108,10 +129,10 @@ class GradientCheck:
         yield "x", self.rows, self.dx
         yield "a0", self.state, self.da0
 
-    @property
-    def entries(self) -> int:
-        """How many numbers that is."""
-        return sum(tensor.size for _, tensor, _ in self.tensors())
+    def derivatives(self, *, quick: bool, per_step: bool) -> int:
+        """How many derivatives that takes, for a progress bar."""
+        sizes = [PROJECTIONS if quick else tensor.size for _, tensor, _ in self.tensors()]
+        return int(sum(sizes) + per_step * self.T * self.model.parameters.flat.size)
 
     def every_entry(self) -> Iterator[Check]:
         """Each entry of each gradient by itself."""
@@ -120,21 +141,24 @@ class GradientCheck:
             slopes = np.empty(tensor.shape)
             for place in np.ndindex(tensor.shape):
                 slopes[place] = self._slope(loss, tensor, place)
-            yield self._compare(name, EQUATIONS[name], gradient, slopes)
+            yield self._compare(name, GIVEN_BY[name], gradient, slopes)
 
     def quick(self) -> Iterator[Check]:
-        """Each gradient along one random direction of signs: one evaluation, whatever the size.
+        """Each gradient along random directions: a few evaluations, whatever the size.
 
-        A wrong entry moves the projection by its error, however many others there are; the difference
-        is measured against the gradient's norm.
+        The directions are normal, so that errors of several entries, whatever their signs, cancel with
+        probability zero. The difference is measured against the gradient's norm, which is what the
+        projection of it has as its standard deviation.
         """
         for name, tensor, gradient in self.tensors():
-            signs = self.rng.choice([-1.0, 1.0], tensor.shape)
-            slope = self._slope(self._loss_of(name), tensor, ..., signs)
-            norm = float(np.linalg.norm(gradient))
-            error = abs(float(np.sum(gradient * signs)) - slope) / max(norm, 1e-300)
+            norm, error = _finite(float(np.linalg.norm(gradient))), 0.0
+            for _ in range(PROJECTIONS):
+                direction = self.rng.standard_normal(tensor.shape)
+                slope = self._slope(self._loss_of(name), tensor, ..., direction)
+                difference = abs(float(np.sum(gradient * direction)) - slope)
+                error = max(error, _finite(difference / max(norm, abs(slope), 1e-300)))
             passed = error <= self.tolerance
-            yield Check(name, EQUATIONS[name], gradient.shape, norm, error, None, passed)
+            yield Check(name, GIVEN_BY[name], gradient.shape, norm, error, None, passed)
 
     def per_step(self) -> Iterator[Check]:
         """Each step's own summand against that step's own copy of the shared parameter.
@@ -147,20 +171,24 @@ class GradientCheck:
             for t in range(self.T):
                 for place in np.ndindex(view.shape):
                     slopes[t][place] = self._slope(partial(self._unrolled, t), self._copy[name], place)
-            yield self._compare(f"{name}⟨t⟩", EQUATIONS[name], summands[name], slopes)
+            yield self._compare(f"{name}⟨t⟩", GIVEN_BY[name], summands[name], slopes)
 
     def properties(self, *, quick: bool = False) -> Iterator[Check]:
         """What a window's loss must be: a mean over T·B, of losses that depend on no later input and on
-        no other row of the batch. ``quick`` tries one step and one row in place of all.
+        no other row of the batch, neither its inputs nor its state. ``quick`` tries three cuts through
+        time and three halves of the batch in place of all.
         """
         whole = self.model.forward(self.inputs, self.y, self.state)[0].real
         mean = float(self._unmoved.real.mean())
         yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
-        steps = [self.T // 2] if quick else range(1, self.T)  # of which the losses before know nothing
-        leaks = [self._leak((t, ...), (slice(0, t), ...)) for t in steps]
+        step, row = np.indices((self.T, self.B))
+        cuts = {self.T // 4, self.T // 2, self.T - 1} - {0} if quick else range(1, self.T)
+        leaks = [self._leak(step >= t, step < t) for t in cuts]
         yield self._property("causality", "F1", (self.T, self.T), max(leaks, default=0.0), exactly=True)
-        rows = [self.B // 2] if quick else range(self.B)
-        leaks = [self._leak((slice(None), b), (slice(None), np.arange(self.B) != b)) for b in rows]
+        some: list[Array] = [np.arange(self.B) == b for b in range(self.B)]
+        if quick:
+            some = [self.rng.integers(0, 2, self.B) == 1 for _ in range(3)]
+        leaks = [self._leak(rows[row], ~rows[row], rows) for rows in some]
         yield self._property("rows apart", "F1", (self.B, self.B), max(leaks), exactly=True)
 
     # -- evaluations of the loss --------------------------------------------------------------------
@@ -169,14 +197,15 @@ class GradientCheck:
         """The derivative of loss() as ``tensor[place]`` moves along ``direction``."""
         kept = np.copy(tensor[place])
         self.tick()
+        h = CENTRAL_STEP if np.size(direction) == 1 else 10 * CENTRAL_STEP / np.size(direction) ** 0.5
         if self.method == "complex":
             tensor[place] = kept + 1j * COMPLEX_STEP * direction
             slope = loss().imag / COMPLEX_STEP
         else:
-            tensor[place] = kept + CENTRAL_STEP * direction
+            tensor[place] = kept + h * direction
             above = loss()
-            tensor[place] = kept - CENTRAL_STEP * direction
-            slope = (above - loss()) / (2 * CENTRAL_STEP)
+            tensor[place] = kept - h * direction
+            slope = (above - loss()) / (2 * h)
         tensor[place] = kept
         return float(slope)
 
@@ -185,9 +214,9 @@ class GradientCheck:
         x = self.rows if name == "x" else self.inputs
         return lambda: self.model.forward(x, self.y, self.state)[0]
 
-    def _nats(self, rows: Array) -> Array:
+    def _nats(self, rows: Array, state: Array) -> Array:
         """The loss of each character by itself, (T, B)."""
-        logits = self.model.logits(rows, self.state).logits
+        logits = self.model.logits(rows, state).logits
         nats = np.empty((self.T, self.B), logits.dtype)
         for t, b in np.ndindex(nats.shape):
             here = slice(t, t + 1), slice(b, b + 1)
@@ -197,15 +226,19 @@ class GradientCheck:
     @cached_property
     def _unmoved(self) -> Array:
         """The losses of the characters (T, B) where nothing is moved."""
-        return self._nats(self.rows)
+        return self._nats(self.rows, self.state)
 
-    def _leak(self, moved: Any, watched: Any) -> float:
-        """How much the losses ``watched`` (of T, B) change as the inputs ``moved`` do: 0, if none may."""
-        self.tick()
-        size = 1j * COMPLEX_STEP if self.method == "complex" else CENTRAL_STEP
-        rows = self.rows.copy()
-        rows[moved] += size * self.rng.standard_normal(rows[moved].shape)
-        return float(np.abs((self._nats(rows) - self._unmoved)[watched]).max(initial=0.0))
+    def _leak(self, moved: Array, watched: Array, states: Array | None = None) -> float:
+        """How much the losses ``watched`` (T, B) change as the inputs ``moved`` (T, B) and the incoming
+        ``states`` (B,) do: 0, if none may.
+        """
+        size: Any = 1j * COMPLEX_STEP if self.method == "complex" else CENTRAL_STEP
+        x, state = self.rows.copy(), self.state.copy()
+        x[moved] += size * self.rng.standard_normal(x[moved].shape)
+        if states is not None:
+            state[states] += size * self.rng.standard_normal(state[states].shape)
+        changes = np.abs(self._nats(x, state) - self._unmoved)[watched]
+        return _finite(float(changes.max(initial=0.0)))
 
     def _unrolled(self, own: int) -> Any:
         """The window's loss, computed step by step, where step ``own`` has the copy of the parameters."""
@@ -219,7 +252,6 @@ class GradientCheck:
 
     def _summands(self) -> dict[str, Array]:
         """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
-        self._copy = self.model.parameters.like(self.model.parameters.flat.copy())
         a, dlogits, dz = self.window.buffers.a, self.window.buffers.logits, self.window.buffers.dz
         W_ya = self.model.parameters["W_ya"].real
         parts = [self.gradients.like() for _ in range(self.T)]
@@ -236,7 +268,7 @@ class GradientCheck:
         scale = max(float(np.abs(gradient).max()), float(np.abs(slopes).max()), 1e-300)
         errors = np.nan_to_num(np.abs(gradient - slopes) / scale, nan=math.inf)
         worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
-        error, norm = float(errors[worst]), float(np.linalg.norm(gradient))
+        error, norm = _finite(float(errors[worst])), _finite(float(np.linalg.norm(gradient)))
         where = tuple(map(int, worst))
         return Check(name, equation, gradient.shape, norm, error, where, error <= self.tolerance)
 
@@ -244,4 +276,9 @@ class GradientCheck:
         self, name: str, equation: str, shape: tuple[int, ...], error: float, *, exactly: bool = False
     ) -> Check:
         passed = error == 0 if exactly else error <= self.tolerance
-        return Check(name, equation, shape, 0.0, error, None, passed)
+        return Check(name, equation, shape, None, error, None, passed)
+
+
+def _finite(error: float) -> float:
+    """An error that is not a number is as large as can be."""
+    return min(error, sys.float_info.max) if not math.isnan(error) else sys.float_info.max

@@ -11,13 +11,13 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charrnn import layers
-from charrnn.config import SampleConfig
+from charrnn.config import SampleConfig, SampleSettings
 from charrnn.errors import ConfigError, TextError
 from charrnn.parameters import Parameters
 from charrnn.sampling import generate, until
@@ -103,6 +103,8 @@ class CharRNN:
         """A new network.
 
         W_aa is ``init_scale`` times an orthogonal matrix, a normal one (variance 1/H) or the identity.
+        W_ax is normal with a standard deviation of 4, so that a character at first moves the state more
+        than the state moves itself: what that brings is in tests/benchmarks/README.md.
         The output layer starts near zero, so that the first loss is ln V to within 2 %: a network that
         has seen nothing should find every character equally likely.
 
@@ -113,6 +115,8 @@ class CharRNN:
             raise ConfigError(f"init {init!r} is none of {', '.join(INITS)}")
         if hidden_size < 1:
             raise ConfigError(f"hidden_size {hidden_size} must be at least 1")
+        if np.dtype(dtype).kind not in "fc":
+            raise ConfigError(f"dtype {np.dtype(dtype)}: should be float32, float64 or complex128")
         V, H = len(vocabulary), hidden_size
         rng = np.random.default_rng(seed)
         self.vocabulary = vocabulary
@@ -120,7 +124,7 @@ class CharRNN:
         self.parameters = Parameters(
             {"W_ax": (V, H), "W_aa": (H, H), "b_a": (H,), "W_ya": (H, V), "b_y": (V,)}, dtype
         )
-        self.parameters["W_ax"][...] = 0.3 * rng.standard_normal((V, H))
+        self.parameters["W_ax"][...] = 4.0 * rng.standard_normal((V, H))
         self.parameters["W_aa"][...] = init_scale * INITS[init](H, rng)
         self.parameters["W_ya"][...] = 0.01 / np.sqrt(H) * rng.standard_normal((H, V))
 
@@ -172,6 +176,8 @@ class CharRNN:
         if x.shape[:2] != y.shape:
             raise ValueError(f"inputs {x.shape} and targets {y.shape} differ in shape")
         state = self.initial_state(y.shape[1]) if state is None else state
+        if state.shape != (y.shape[1], self.hidden_size):
+            raise ValueError(f"a state of shape {state.shape}; expected {(y.shape[1], self.hidden_size)}")
         buffers = self.logits(x, state, buffers)
         loss, _ = layers.cross_entropy_forward(buffers.logits, y, out=buffers.logits)
         return loss, Window(x, y, buffers)
@@ -245,7 +251,7 @@ class CharRNN:
         yield from generate(self.step, logits, state, rng, *shape)
 
     def stream(
-        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Any
+        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
     ) -> Iterator[str]:
         """Draw text piece by piece: first ``prime``, then character by character what follows it.
 
@@ -273,14 +279,18 @@ class CharRNN:
         drawn = self.generate(prime, 1, config, np.random.default_rng(config.seed))
         return until((int(token) for (token,) in islice(drawn, config.length)), stop)
 
-    def sample(self, prime: str | bytes = "", **settings: Any) -> str:
+    def sample(
+        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
+    ) -> str:
         """``stream`` as one string."""
-        return "".join(self.stream(prime, **settings))
+        return "".join(self.stream(prime, ignore_unknown=ignore_unknown, **settings))
 
-    def draw_many(self, prime: Tokens, num_samples: int, config: SampleConfig) -> list[list[int]]:
-        """Draw several texts at once, which is much faster than one by one; as ``draw`` each."""
+    def draw_many(
+        self, prime: Tokens, num_samples: int, config: SampleConfig, rng: np.random.Generator
+    ) -> list[list[int]]:
+        """Draw several texts at once, which is much faster than one by one; each as ``draw`` does."""
         stop = self._stop(config)
-        drawn = self.generate(prime, num_samples, config, np.random.default_rng(config.seed))
+        drawn = self.generate(prime, num_samples, config, rng)
         texts: list[list[int]] = [[] for _ in range(num_samples)]
         running = texts
         for tokens in islice(drawn, config.length):

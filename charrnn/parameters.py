@@ -49,6 +49,10 @@ class Parameters(Mapping[str, Array]):
         arrays = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
         return f"Parameters({self.flat.size:,} {self.flat.dtype} numbers: {arrays})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied or pickled, the names are views of the copy's own flat vector."""
+        return type(self), (self.shapes, self.flat.dtype, self.flat)
+
     def like(self, flat: Array | None = None) -> Self:
         """Zeros, or views of ``flat``, with the names and shapes of this one."""
         return type(self)(self.shapes, self.flat.dtype, flat)

@@ -38,7 +38,8 @@ def plot_losses(runs: Sequence[Path], out: Path) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             raise RunError(f"{path}: missing or damaged") from None
         colour = f"C{i}"
-        axes.plot(*zip(*train, strict=True), color=colour, alpha=0.4, linewidth=1)
+        label = None if val else run.name
+        axes.plot(*zip(*train, strict=True), color=colour, alpha=0.4, linewidth=1, label=label)
         if val:
             axes.plot(*zip(*val, strict=True), color=colour, marker=".", label=run.name)
     axes.set_xlabel("epoch")

@@ -233,7 +233,7 @@ class Corpus:
         Raises:
             ConfigError: the fractions are negative or leave nothing to train on.
         """
-        if val_fraction < 0 or test_fraction < 0 or val_fraction + test_fraction >= 1:
+        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
             raise ConfigError(
                 f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to "
                 "train on: together they must stay below 1"
@@ -309,7 +309,10 @@ def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path]:
     files: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
-            found = [file for file in path.glob(glob) if file.is_file()]
+            try:
+                found = [file for file in path.glob(glob) if file.is_file()]
+            except (ValueError, NotImplementedError, IndexError) as error:
+                raise ConfigError(f"--glob {glob!r}: is no pattern for file names: {error}") from None
             if not found:
                 raise TextError(f"{path}: no file in this folder matches {glob!r}. See --glob")
             files.update(found)

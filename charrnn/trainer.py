@@ -8,11 +8,12 @@ come from the seed, and each sample from the seed and its step.
 
 import json
 import math
+import operator
 import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from charrnn import checkpoint, optim
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
-from charrnn.errors import DivergedError, Interrupted, RunError, TextError
+from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
 from charrnn.evaluation import evaluate
 from charrnn.model import CharRNN
 from charrnn.shards import Shards, choose_threads
@@ -101,6 +102,8 @@ def train(
     """
     config = config or TrainConfig()
     run = Path(out)
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite: a run can be gone on with or replaced, not both")
     if checkpoint.is_run(run):
         if not resume and not overwrite:
             raise RunError(
@@ -127,10 +130,7 @@ class Trainer:
         self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
         for name, part in self.parts._asdict().items():
             if len(part) == 1:
-                raise TextError(
-                    f"the {name} part has one character, which cannot be scored: give a longer text, or "
-                    f"set --{name}-fraction to 0"
-                )
+                progress.say(f"the {name} part has one character only, which cannot be scored")
         if self.streams.batch_size < config.batch_size:
             progress.say(
                 f"the training part ({len(self.parts.train):,} characters) fills only "
@@ -165,7 +165,8 @@ class Trainer:
         threads = choose_threads(config.threads, streams.batch_size, config.hidden_size)
         self.progress.start(streams.characters(self.step), streams.characters(self.total_steps))
         if self.step >= self.total_steps:
-            self.progress.say(f"this run has had its {self.step:,} steps; --epochs gives it more")
+            limit = "--max-steps" if self.step == config.max_steps else "--epochs"
+            self.progress.say(f"this run has had its {self.step:,} steps; a larger {limit} gives it more")
         saved = logged = time.monotonic()
         began = saved - self.elapsed
         try:
@@ -174,7 +175,7 @@ class Trainer:
                 np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
             ):
                 while self.step < self.total_steps:
-                    rate, norm = self._one_step(shards)
+                    characters, loss, norm, rate = self._one_step(shards)
                     val_loss = None
                     done = self.step == self.total_steps
                     if done or (eval_every and self.step % eval_every == 0):
@@ -184,21 +185,25 @@ class Trainer:
                     if done or val_loss is not None or self.step % config.log_every == 0:
                         self._log(rate, norm, now - logged, val_loss)
                         logged = now
+                    self._tell(self.progress.step, characters, loss)
                     if done or received or val_loss is not None or now - saved > config.save_every:
                         self.save()
                         saved = now
                     if received and not done:
                         raise Interrupted(f"stopped after step {self.step:,}", received[0])
                     if not done and config.sample_every and self.step % config.sample_every == 0:
-                        self.progress.sampled(self._sample())
+                        self._tell(self.progress.sampled, self._sample())
         finally:
             self.progress.stop()
         best = checkpoint.load(self.path)
-        test = evaluate(best, self.parts.test).loss if len(self.parts.test) else None
+        test = evaluate(best, self.parts.test).loss if len(self.parts.test) > 1 else None
         return Result(self.path, best, self.step, self.best_val_loss, test, self.elapsed)
 
-    def _one_step(self, shards: Shards) -> tuple[float, float]:
-        """One window of every stream. Returns: the learning rate, and the gradient norm before clipping."""
+    def _one_step(self, shards: Shards) -> tuple[int, float, float, float]:
+        """One window of every stream.
+
+        Returns: its characters, its loss, the gradient's norm before clipping, the learning rate.
+        """
         config = self.config
         index = self.step % len(self.streams)
         if index == 0:  # each epoch begins at the start of the streams
@@ -217,16 +222,25 @@ class Trainer:
         self.step += 1
         self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", self.step)
         self.losses = {key: (total + loss, n + 1) for key, (total, n) in self.losses.items()}
-        self.progress.step(inputs.size, loss)
-        return rate, norm
+        return inputs.size, loss, norm, rate
+
+    def _tell(self, method: Callable[..., None], *what: Any) -> None:
+        """Report progress. If that fails (the terminal has gone), the run is saved before it ends."""
+        try:
+            method(*what)
+        except Exception:
+            self.save()
+            raise
 
     def _must_be_finite(self, value: float, what: str, step: int) -> None:
         if math.isfinite(value):
             return
         saved = "nothing was saved before" if self.saved_step is None else f"saved: step {self.saved_step:,}"
+        clip = self.config.clip_norm
         raise DivergedError(
             f"the {what} is not finite at step {step:,} ({saved}). Lower --learning-rate (now "
-            f"{self.config.learning_rate:g}) or --clip-norm (now {self.config.clip_norm:g})"
+            f"{self.config.learning_rate:g}) or "
+            + (f"--clip-norm (now {clip:g})" if clip else "set --clip-norm (now off), say to 1")
         )
 
     def _mean_loss(self, since: str) -> float:
@@ -242,7 +256,7 @@ class Trainer:
 
     def _evaluate(self) -> float | None:
         """Score the validation part; keep the model if it is the best so far."""
-        if not len(self.parts.val):
+        if len(self.parts.val) < 2:
             return None
         val_loss = evaluate(self.model, self.parts.val).loss
         self._must_be_finite(val_loss, "validation loss", self.step)
@@ -251,7 +265,7 @@ class Trainer:
             self.best_val_loss = val_loss
             checkpoint.write_arrays(self.path / checkpoint.BEST, checkpoint.model_arrays(self.model))
         loss = self._mean_loss("evaluated")
-        self.progress.evaluated(self.step, self.epoch, loss, val_loss, best)
+        self._tell(self.progress.evaluated, self.step, self.epoch, loss, val_loss, best)
         return val_loss
 
     def _log(self, rate: float, norm: float, seconds: float, val_loss: float | None) -> None:
@@ -352,7 +366,7 @@ class Trainer:
                 )
         last = self.path / checkpoint.LAST
         if not last.exists():  # it ended before its first save: there is nothing to lose
-            self.begin({k: v for k, v in known.items() if k == "sources"})
+            self.begin(known)
             return
         arrays = checkpoint.read_arrays(last)
         saved = checkpoint.model_from(arrays, last)
@@ -364,14 +378,20 @@ class Trainer:
                 array[...] = arrays[f"optimizer.{name}"]
             self.state[...] = arrays["state"]
             progress = json.loads(str(arrays["progress"]))
-            self.step = self.saved_step = self.optimizer.steps = int(progress["step"])
-            self.best_val_loss = progress["best_val_loss"]
+            self.step = self.saved_step = self.optimizer.steps = operator.index(progress["step"])
+            best = progress["best_val_loss"]
+            self.best_val_loss = None if best is None else float(best)
             self.elapsed = float(progress["elapsed"])
-            self.losses = {key: (float(s), int(n)) for key, (s, n) in progress["losses"].items()}
-        except (KeyError, ValueError, TypeError) as error:
+            self.losses = {
+                key: (float(progress["losses"][key][0]), int(progress["losses"][key][1]))
+                for key in self.losses
+            }
+            if self.step < 0:
+                raise ValueError(f"step {self.step}")
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             raise RunError(f"{last}: cannot be resumed from: {error}") from None
         self._cut_metrics()
-        self._write_config({k: v for k, v in known.items() if k == "sources"})
+        self._write_config(known)
 
     def _cut_metrics(self) -> None:
         """Take the lines after the step that was saved off metrics.jsonl: they will be written again."""
@@ -388,7 +408,7 @@ class Trainer:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once."""
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -399,7 +419,10 @@ def _signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    old = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # the terminal was closed
+        numbers.append(signal.SIGHUP)
+    old = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield received
     finally:

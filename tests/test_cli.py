@@ -86,6 +86,15 @@ def test_a_flag_beats_the_file(cli, text_file, tmp_path):
     assert settings["learning_rate"] == 0.5  # sgd's own default
 
 
+def test_a_flag_can_put_a_file_right(cli, text_file, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("momentum = 0.5\nval_fraction = 0.7\ntest_fraction = 0.3\n")
+    words = ["--config", file, "--out", tmp_path / "run", "--max-steps", 1, *TINY]
+    assert "my.toml: " in cli("train", text_file, *words).err
+    right = ["--optimizer", "sgd", "--val-fraction", 0.1, "--test-fraction", 0.1]
+    assert cli("train", text_file, *words, *right).code == 0
+
+
 def test_resume_needs_no_other_word(cli, text_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli("train", text_file, "--out", "a", "--max-steps", 30, *TINY).code == 0
@@ -95,6 +104,38 @@ def test_resume_needs_no_other_word(cli, text_file, tmp_path, monkeypatch):
     assert re.search(r"; 60 steps in", outcome.out)
     assert not re.search(r"step +30,", outcome.out)
     assert cli("sample", "a", "--seed", 1).out  # a cosine that was planned for 30 steps is not that for 60
+
+
+def test_a_run_of_another_encoding_is_resumed_twice_and_evaluated(cli, tmp_path):
+    path, out = tmp_path / "text.md", tmp_path / "run"
+    path.write_bytes(("naïve " + PROVERB).encode("latin-1") * 40)
+    words = ["--encoding", "latin-1", "--glob", "*.md", "--out", out, "--max-steps"]
+    assert cli("train", tmp_path, *words, 3, *TINY).code == 0
+    for steps in (6, 9):
+        assert cli("train", "--resume", "--out", out, "--max-steps", steps).code == 0
+    assert cli("eval", out).code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
+    words = ["--epochs", 100_000, "--sample-every", 50, "--eval-every", 0, *TINY]
+    process = start("train", text_file, "--out", tmp_path / "run", *words)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert charrnn.load(tmp_path / "run").hidden_size == 24
+
+
+def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_stop(tmp_path):
+    path = tmp_path / "zh.txt"
+    path.write_text("寒随穷律变，春逐鸟声开。\n" * 60)
+    words = ["--out", tmp_path / "run", "--max-steps", 12, "--sample-every", 5, *TINY]
+    process = start("train", path, *words, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert b"\\u" in out
 
 
 def test_what_cannot_change_on_resume(cli, run_folder):
@@ -268,6 +309,36 @@ def test_files_that_cannot_be_read(cli, tmp_path):
     assert "no file in this folder matches '*.txt'. See --glob" in outcome.err
 
 
+@pytest.mark.parametrize("glob", ["/abs", "", "**.md"])
+def test_a_pattern_that_is_none(cli, tmp_path, glob):
+    outcome = cli("train", tmp_path, "--glob", glob)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["train"], ["sample"], ["eval"], ["train", "--resume", "--out"]])
+def test_a_name_too_long(cli, words):
+    outcome = cli(*words, "x" * 300)
+    assert outcome.code == 2
+    assert "File name too long" in outcome.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", [["sample", "RUN"], ["eval", "RUN"], ["derive"], ["--version"]])
+def test_output_that_cannot_be_written(run_folder, words):
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        *(str(run_folder) if word == "RUN" else word for word in words),
+    ]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read anything")
 def test_a_file_without_permission(cli, tmp_path):
     path = bad_text(tmp_path, b"abc" * 99)
@@ -292,6 +363,7 @@ def test_an_unreadable_file(cli, tmp_path, monkeypatch):
         ("hiden_size = 3", r"my.toml: 'hiden_size' is not a setting; did you mean 'hidden_size'\?"),
         ("hidden_size = 0", r"my.toml: --hidden-size 0"),
         ("hidden_size 3", r"my.toml: not TOML: .*line 1"),
+        ("optimizer = ['adam']", r"my.toml: --optimizer \['adam'\]: should be 'adam' or 'sgd'"),
         (None, r"my.toml: cannot be read: No such file"),
     ],
 )

@@ -40,7 +40,7 @@ def test_settings_never_change():
         ({"optimizer": "adagrad"}, r"--optimizer adagrad: should be 'adam' or 'sgd'"),
         ({"val_fraction": 0.6, "test_fraction": 0.4}, r"together they must stay below 1"),
         ({"val_fraction": -0.1}, r"--val-fraction -0.1"),
-        ({"threads": 0}, r"--threads 0: should be auto, or 1 or more"),
+        ({"threads": 0}, r"--threads 0: should be auto, or a whole number from 1"),
         ({"threads": "some"}, r"--threads some"),
         ({"hiden_size": 3}, r"'hiden_size' is not a setting; did you mean 'hidden_size'"),
         ({"hidden-size": 3}, r"did you mean 'hidden_size'"),

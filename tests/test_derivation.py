@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_gradcheck import ERRORS
 
 import charrnn
 from charrnn.calculus import EQUATIONS, derive
@@ -56,3 +57,49 @@ def test_the_equations_are_introduced_in_the_order_of_the_code():
 def test_the_readme_has_the_same_equations():
     rows = re.findall(r"^\| ([FB]\d) \| (.*?) \|", README.read_text("utf-8"), re.M)
     assert {tag: equation.removesuffix(", with dz⟨T+1⟩ = 0") for tag, equation in rows} == EQUATIONS
+
+
+# LaTeX, and the sign that stands for it in EQUATIONS
+SIGNS = [
+    (r"\\mathit\{(\w+)\}", r"\1"),
+    (r"\^\{\\langle ([^\\]*)\\rangle ?2\}", r"⟨\1⟩²"),
+    (r"\^\{\\langle ([^\\]*)\\rangle ?\\mathsf T\}", r"⟨\1⟩ᵀ"),
+    (r"\^\{\\langle ([^\\]*)\\rangle\}", r"⟨\1⟩"),
+    (r"\^\{\\mathsf T\}", "ᵀ"),
+    (r"_\{(\w+)\}", r"_\1"),
+    (r"\\hat y", "ŷ"),
+    (r"\\operatorname\{onehot\}", "onehot"),
+    (r"\\sum_", "Σ_"),
+    (r"\\circ", "∘"),
+    ("-", "−"),
+]
+
+
+def test_the_equations_of_the_document_are_those_that_are_proved():
+    sections = re.split(r"^### (?=B\d)", DOCUMENT, flags=re.M)[1:]
+    for section in sections:
+        _columns, rows = re.findall(r"^```math\n(.*?)\n```", section, re.M | re.S)
+        for latex, sign in SIGNS:
+            rows = re.sub(latex, sign, rows)
+        assert rows == EQUATIONS[section[:2]]
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+@pytest.mark.parametrize("words", [["derive"], ["gradcheck"]])
+def test_the_readme_shows_what_the_command_prints(cli, words):
+    """Word for word; only the sizes of rounding errors, and where the largest is, depend on the machine."""
+
+    def masked(text):
+        text = re.sub(r"\d\.\de[+-]\d\d(  \([\d, ]*\) *)?", "#", text)
+        return [" ".join(line.split()) for line in text.strip().splitlines()]
+
+    blocks = re.findall(r"^```\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    printed = masked(cli(*words).out)
+    assert printed in [masked(block) for block in blocks]
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+def test_the_readme_counts_the_planted_errors():
+    text = " ".join(README.read_text("utf-8").split())
+    assert f"The tests plant {len(ERRORS)} errors" in text
+    assert f"the default check catches {len(ERRORS)}" in text

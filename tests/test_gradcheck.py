@@ -10,7 +10,7 @@ import pytest
 import charrnn
 from charrnn import layers
 from charrnn.config import GradcheckConfig
-from charrnn.gradcheck import EQUATIONS, GradientCheck, generic_model
+from charrnn.gradcheck import GIVEN_BY, GradientCheck, generic_model
 from charrnn.layers import embedding, recurrence, softmax
 
 # A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
@@ -82,17 +82,17 @@ def small_text(tmp_path_factory):
     return path
 
 
-def window(method="complex", text="the quick brown fox jumps over the lazy dog. " * 3):
+def window(method="complex", text="the quick brown fox jumps over the lazy dog. " * 3, seed=0):
     corpus = charrnn.Corpus.from_text(text)
     model = generic_model(corpus.vocabulary, GradcheckConfig(hidden_size=5), seed=0)
     x, y = charrnn.text.Streams(corpus.tokens, 3, 5)[0]
-    return GradientCheck(model, x, y, np.random.default_rng(0), method)
+    return GradientCheck(model, x, y, np.random.default_rng(seed), method)
 
 
 @pytest.mark.parametrize(("method", "margin"), [("complex", 1e-14), ("central", 2e-7)])
 def test_every_tensor_passes_by_a_wide_margin(method, margin):
     checks = list(window(method).every_entry())
-    assert [check.name for check in checks] == list(EQUATIONS)
+    assert [check.name for check in checks] == list(GIVEN_BY)
     assert all(check.passed and check.norm > 0.01 for check in checks)
     assert max(check.error for check in checks) < margin
 
@@ -110,7 +110,7 @@ def test_a_planted_error_is_caught(monkeypatch, cli, small_text, tag, line, wron
     plant(monkeypatch, tag, line, wrong)
     wrong_ones = {check.equation for check in window().every_entry() if not check.passed}
     assert wrong_ones
-    if tag in EQUATIONS.values():
+    if tag in GIVEN_BY.values():
         assert tag in wrong_ones  # and the equation at fault is among those named
     assert not all(check.passed for check in window().quick())
     words = ["--hidden-size", 4, "--seq-length", 4, "--batch-size", 3]
@@ -130,39 +130,65 @@ def test_every_tagged_line_has_planted_errors():
 
 
 def test_two_errors_that_cancel_in_the_sum_are_caught_step_by_step(monkeypatch):
-    """What one step's summand gains, another's loses: the sum over time is right, the steps are not."""
+    """What one step sends to the bias, another takes away: the sum over time is right, the steps are not."""
+    original = layers.recurrence_backward
+
+    def cancelling(da, a, W_aa, out=None):
+        dz, da0 = original(da, a, W_aa, out=out)
+        dz[1] += 1e-6
+        dz[3] -= 1e-6
+        return dz, da0
+
+    monkeypatch.setattr(layers, "recurrence_backward", cancelling)
+    assert {check.name: check.passed for check in window().every_entry()}["b_a"]
+    assert not {check.name: check.passed for check in window().per_step()}["b_a⟨t⟩"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_errors_that_cancel_in_a_sum_do_not_in_a_projection(monkeypatch, seed):
     original = layers.recurrence_backward_weights
 
-    def cancelling(dz, a, dW_aa, db_a):
+    def swapping(dz, a, dW_aa, db_a):
         original(dz, a, dW_aa, db_a)
-        if len(dz) == 1:  # one step by itself
-            dW_aa += 1e-6 if np.array_equal(a[0], first) else -1e-6 / 4
+        db_a[[0, 1]] = db_a[[1, 0]]
 
-    check = window()
-    first = check.window.buffers.a[0]
-    monkeypatch.setattr(layers, "recurrence_backward_weights", cancelling)
-    assert all(check.passed for check in check.every_entry())
-    assert [check.name for check in check.per_step() if not check.passed] == ["W_aa⟨t⟩"]
+    monkeypatch.setattr(layers, "recurrence_backward_weights", swapping)
+    assert [check.name for check in window(seed=seed).quick() if not check.passed] == ["b_a"]
 
 
-def test_a_loss_that_looks_ahead_or_mixes_rows_or_is_no_mean_is_caught(monkeypatch):
+LEAKS = {  # a forward pass that is wrong, though its backward pass may well agree with it
+    "backwards in time": ("causality", lambda f, xW, a0, *rest: f(xW + 0.1 * xW[::-1], a0, *rest)),
+    "the last step in the first": (
+        "causality",
+        lambda f, xW, a0, *rest: f(np.concatenate([xW[:1] + 0.1 * xW[-1:], xW[1:]]), a0, *rest),
+    ),
+    "rows reversed": ("rows apart", lambda f, xW, a0, *rest: f(xW + 0.1 * xW[:, ::-1], a0, *rest)),
+    "states of other rows": ("rows apart", lambda f, xW, a0, *rest: f(xW, a0 + 0.1 * a0[::-1], *rest)),
+}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_loss_that_looks_ahead_or_mixes_rows_is_caught(monkeypatch, leak, quick):
     def failed():
-        return [check.name for check in window().properties() if not check.passed]
+        return [check.name for check in window().properties(quick=quick) if not check.passed]
 
-    original = layers.recurrence_forward
     assert failed() == []
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            layers, "recurrence_forward", lambda xW, *rest, **out: original(xW + 0.1 * xW[::-1], *rest, **out)
-        )
-        assert failed() == ["causality"]
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            layers,
-            "recurrence_forward",
-            lambda xW, *rest, **out: original(xW + 0.1 * xW[:, ::-1], *rest, **out),
-        )
-        assert failed() == ["rows apart"]
+    name, wrong = LEAKS[leak]
+    original = layers.recurrence_forward
+
+    def leaking(xW, a0, *rest, out=None):
+        a = wrong(original, xW.copy(), a0, *rest)
+        if out is None:
+            return a
+        out[...] = a
+        return out
+
+    monkeypatch.setattr(layers, "recurrence_forward", leaking)
+    assert failed() == [name]
+
+
+def test_a_loss_that_is_no_mean_is_caught(monkeypatch):
     forward = layers.cross_entropy_forward
 
     def sum_over_time(logits, y, **out):
@@ -170,7 +196,7 @@ def test_a_loss_that_looks_ahead_or_mixes_rows_or_is_no_mean_is_caught(monkeypat
         return loss * len(y), y_hat
 
     monkeypatch.setattr(layers, "cross_entropy_forward", sum_over_time)
-    assert failed() == ["mean"]
+    assert [check.name for check in window().properties() if not check.passed] == ["mean"]
 
 
 def test_a_gradient_that_is_not_a_number_is_wrong(monkeypatch):
@@ -182,6 +208,38 @@ def test_a_gradient_that_is_not_a_number_is_wrong(monkeypatch):
     monkeypatch.setattr(layers, "embedding_backward", poisoned)
     assert not next(window().every_entry()).passed
     assert not next(window().quick()).passed
+
+
+def test_json_has_no_number_that_json_has_not(monkeypatch, cli, small_text):
+    monkeypatch.setattr(layers, "embedding_backward_input", lambda dz, W_ax: np.full((4, 3, 5), np.nan))
+    words = ["--seq-length", 4, "--batch-size", 3, "--json"]
+    for more in ([], ["--quick"]):
+        outcome = cli("gradcheck", small_text, *words, *more)
+        assert outcome.code == 1
+        report = json.loads(outcome.out, parse_constant=pytest.fail)
+        assert [check["name"] for check in report["checks"] if not check["passed"]] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--init-scale", 2, "--seq-length", 40], ["--init", "normal", "--init-scale", 30]]
+)
+def test_a_network_that_magnifies_rounding_is_not_called_wrong(cli, small_text, flags):
+    for more in ([], ["--quick"], ["--per-step"]):
+        outcome = cli("gradcheck", small_text, *flags, *more)
+        assert outcome.code == 0, outcome.out
+
+
+def test_of_an_ordinary_network_no_rounding_is_excused():
+    assert window().tolerance == 1e-13
+
+
+def test_many_numbers_are_checked_by_projections_unless_asked(cli, tmp_path):
+    path = tmp_path / "zh.txt"
+    path.write_text("".join(map(chr, range(0x4E00, 0x5300))))  # 1,280 characters
+    outcome = cli("gradcheck", path)
+    assert outcome.code == 0
+    assert "along random directions (--no-quick: each entry)" in outcome.out
+    assert "along" not in cli("gradcheck").out
 
 
 def test_the_model_is_left_alone():
@@ -198,6 +256,6 @@ def test_json(cli, small_text):
     assert report["passed"]
     assert report["sizes"] == {"T": 5, "B": 3, "H": 3, "V": 5}
     names = [check["name"] for check in report["checks"]]
-    assert names[:7] == list(EQUATIONS)
-    assert names[7:12] == [f"{name}⟨t⟩" for name in list(EQUATIONS)[:5]]
+    assert names[:7] == list(GIVEN_BY)
+    assert names[7:12] == [f"{name}⟨t⟩" for name in list(GIVEN_BY)[:5]]
     assert names[12:] == ["mean", "causality", "rows apart"]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reference import loss_and_gradients, random_window
 
 import charrnn
+from charrnn.config import SampleSettings
 from charrnn.model import INITS
 from charrnn.text import Vocabulary
 
@@ -112,3 +113,15 @@ def test_float32_and_float64_agree():
 def test_windows_that_are_none_are_refused(inputs, targets):
     with pytest.raises(ValueError, match="inputs"):
         charrnn.CharRNN(vocabulary(5), 4).loss_and_gradients(inputs, targets)
+
+
+def test_a_state_of_another_shape_is_refused():
+    model = charrnn.CharRNN(vocabulary(5), 4)
+    with pytest.raises(ValueError, match=r"expected \(2, 4\)"):
+        model.loss_and_gradients(np.zeros((3, 2), int), np.zeros((3, 2), int), np.zeros((1, 4)))
+    with pytest.raises(charrnn.CharRNNError, match="int32"):
+        charrnn.CharRNN(vocabulary(5), 4, dtype="int32")
+
+
+def test_the_keywords_of_sampling_are_the_settings():
+    assert set(SampleSettings.__annotations__) == set(charrnn.SampleConfig.model_fields)

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -29,3 +32,14 @@ def test_gradients_have_the_same_form():
 def test_a_flat_vector_must_fit():
     with pytest.raises(ValueError, match=r"\(9,\)"):
         Parameters(SHAPES, flat=np.zeros(8))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_a_copy_is_as_whole_as_the_original(copied):
+    p = Parameters(SHAPES, np.float64)
+    p.flat[...] = np.arange(9)
+    q = copied(p)
+    np.testing.assert_array_equal(q.flat, p.flat)
+    q.flat[0] = 99
+    assert q["W"][0, 0] == 99
+    assert np.shares_memory(q.flat, q["b"])

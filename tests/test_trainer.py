@@ -7,7 +7,7 @@ import pytest
 
 import charrnn
 from charrnn import trainer
-from charrnn.checkpoint import read_arrays, read_json
+from charrnn.checkpoint import read_arrays, read_json, write_arrays
 from charrnn.errors import DivergedError, Interrupted, RunError, TextError
 from charrnn.shards import Shards
 from charrnn.trainer import Progress
@@ -200,6 +200,47 @@ def test_what_makes_a_run_cannot_change(corpus, finished, changes, message):
         train(corpus, finished.path, resume=True, **changes)
 
 
+def test_what_is_noted_of_the_text_outlives_a_resume(corpus, tmp_path):
+    """How it was read, above all: without that the run could not be resumed again, or evaluated."""
+    about = {"sources": ["/a/b.txt"], "bytes": False, "encoding": "latin-1", "glob": "*.md"}
+    charrnn.train(corpus, charrnn.TrainConfig(**SETTINGS | {"epochs": 1}), tmp_path, about=about)
+    before = read_json(tmp_path / "config.json")
+    train(corpus, tmp_path, epochs=2, resume=True)
+    after = read_json(tmp_path / "config.json")
+    assert after["corpus"] == before["corpus"]
+    assert after["corpus"]["encoding"] == "latin-1"
+
+
+@pytest.mark.parametrize("method", ["step", "sampled", "evaluated"])
+def test_a_report_that_fails_loses_nothing(corpus, finished, tmp_path, method):
+    """The terminal is closed, or cannot show a character: what was learned is saved before the end."""
+
+    def fail(*args):
+        raise BrokenPipeError
+
+    progress = Progress()
+    setattr(progress, method, fail)
+    with pytest.raises(BrokenPipeError):
+        train(corpus, tmp_path, sample_every=20, progress=progress)
+    assert (tmp_path / "last.npz").exists()
+    train(corpus, tmp_path, sample_every=20, resume=True)
+    if method != "evaluated":  # which came between the best network and the line about it
+        assert_same_run(tmp_path, finished.path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"step": -5}, {"step": "7"}, {"best_val_loss": "x"}, {"losses": {}}, {"losses": 3}, {"elapsed": None}],
+)
+def test_a_state_that_makes_no_sense_is_refused(corpus, tmp_path, damage):
+    train(corpus, tmp_path, epochs=1)
+    arrays = read_arrays(tmp_path / "last.npz")
+    progress = json.loads(str(arrays["progress"])) | damage
+    write_arrays(tmp_path / "last.npz", arrays | {"progress": np.array(json.dumps(progress))})
+    with pytest.raises(RunError, match="cannot be resumed from"):
+        train(corpus, tmp_path, epochs=2, resume=True)
+
+
 def test_another_text_is_noticed(finished):
     with pytest.raises(RunError, match="another text"):
         train(charrnn.Corpus.from_text("something else entirely " * 90), finished.path, resume=True)
@@ -277,9 +318,9 @@ def test_a_small_text_shrinks_the_batch_and_says_so(tmp_path):
     assert "--batch-size 4 shrunk to 2" in spy.said[0]
     with pytest.raises(TextError, match="Lower --seq-length"):
         train(small, tmp_path / "b", seq_length=60)
-    with pytest.raises(TextError, match=r"one character.*--test-fraction"):
-        train(small, tmp_path / "c", test_fraction=0.02)
-    assert not (tmp_path / "c").exists()
+    result = train(small, tmp_path / "c", epochs=1, val_fraction=0, test_fraction=0.02, progress=spy)
+    assert "the test part has one character only" in spy.said[1]
+    assert result.test_loss is None
 
 
 def test_without_validation_the_last_network_is_the_result(corpus, tmp_path):

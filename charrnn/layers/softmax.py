@@ -4,7 +4,7 @@
     ŷ⟨t⟩ = softmax(logits⟨t⟩)                         F3
     L = −(1/TB) Σ_t Σ_b log ŷ⟨t⟩[b, y⟨t⟩_b]            F4
 
-Softmax and cross-entropy are differentiated together: the Jacobian diag(ŷ) − ŷŷᵀ of the one times the
+Softmax and cross-entropy are differentiated together: the Jacobian diag(ŷ) − ŷᵀŷ of the one times the
 gradient −y/ŷ of the other is ŷ − y, which divides by nothing.
 """
 
