@@ -1,7 +1,7 @@
 """The command line: commands and flags, the terminal, exit codes. Nothing else in charrnn knows of them.
 
 0  done          1  a check failed       2  something the user can put right, said in a line or two
-130, 143         stopped by SIGINT (Ctrl-C) or SIGTERM, with what was learned saved
+129, 130, 143    stopped by SIGHUP, SIGINT (Ctrl-C) or SIGTERM, with what was learned saved
 """
 
 import argparse
@@ -276,33 +276,22 @@ def add_unknown(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns: the exit code."""
-    argv = kebab(sys.argv[1:] if argv is None else argv)
     parser, commands = build_parser()
-    args, unknown = parser.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(kebab(sys.argv[1:] if argv is None else argv))
     if unknown:
         commands.get(args.command, parser).unknown(unknown[0])
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the program runs
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a terminal that cannot show a character is no reason to stop
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that cannot be shown is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if args.version:
-            print(f"charrnn {package_version()}")
-        elif not args.command:
-            parser.print_help()
-        code = COMMANDS[args.command](args) if args.command and not args.version else 2 * (not args.version)
+        code = run(args, parser)
         sys.stdout.flush()
         return code
     except CharRNNError as error:
         return fail(args, str(error), 2)
     except MemoryError as error:
-        return fail(
-            args,
-            f"not enough memory: {error}. Lower --hidden-size, --seq-length or --batch-size",
-            2,
-        )
+        return fail(args, f"not enough memory: {error}. Ask for a smaller network or smaller windows", 2)
     except KeyboardInterrupt:
         return fail(args, "interrupted", 130)
     except OSError as error:
@@ -315,9 +304,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(args, f"{where}{error.strerror or error}", 2)
 
 
+def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Do what was asked. Returns: the exit code."""
+    if args.version:
+        print(f"charrnn {package_version()}")
+        return 0
+    if not args.command:
+        parser.print_help()
+        return 2
+    return COMMANDS[args.command](args)
+
+
 def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line."""
-    print(f"charrnn {args.command}: {message}", file=sys.stderr)
+    print(f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}", file=sys.stderr)
     return code
 
 
