@@ -103,8 +103,7 @@ class CharRNN:
         """A new network.
 
         W_aa is ``init_scale`` times an orthogonal matrix, a normal one (variance 1/H) or the identity.
-        W_ax is normal with a standard deviation of 4, so that a character at first moves the state more
-        than the state moves itself: what that brings is in tests/benchmarks/README.md.
+        W_ax is standard normal; tests/benchmarks/README.md has what other scales bring.
         The output layer starts near zero, so that the first loss is ln V to within 2 %: a network that
         has seen nothing should find every character equally likely.
 
@@ -124,7 +123,7 @@ class CharRNN:
         self.parameters = Parameters(
             {"W_ax": (V, H), "W_aa": (H, H), "b_a": (H,), "W_ya": (H, V), "b_y": (V,)}, dtype
         )
-        self.parameters["W_ax"][...] = 4.0 * rng.standard_normal((V, H))
+        self.parameters["W_ax"][...] = rng.standard_normal((V, H))
         self.parameters["W_aa"][...] = init_scale * INITS[init](H, rng)
         self.parameters["W_ya"][...] = 0.01 / np.sqrt(H) * rng.standard_normal((H, V))
 
