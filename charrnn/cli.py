@@ -39,7 +39,7 @@ from charrnn.config import (
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
-from charrnn.gradcheck import GradientCheck, generic_model
+from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
 from charrnn.trainer import Progress, package_version, train
@@ -75,6 +75,8 @@ class Parser(argparse.ArgumentParser):
 
     def unknown(self, word: str) -> NoReturn:
         """End with an error that names the flag nearest to ``word``."""
+        if not word.startswith("-"):
+            self.error(f"{word} stands alone: all of CORPUS goes together, before the flags or after them")
         known = [name for action in self._actions for name in action.option_strings]
         near = difflib.get_close_matches(word.split("=", maxsplit=1)[0], known, 1)
         self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
@@ -88,12 +90,14 @@ class Help(argparse.RawDescriptionHelpFormatter):
         self._action_max_length = 13  # else the longest name of a command breaks its line
 
 
-def add_settings(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, settings: type[Settings], without: Sequence[str] = ()
+) -> None:
     """A flag for each field, in groups by the class that first has it. Values are parsed by the model."""
     done: set[str] = set()
     for model in reversed(settings.__mro__):
         fields = getattr(model, "model_fields", {}).keys() & getattr(model, "__annotations__", {})
-        own = [name for name in settings.model_fields if name in fields - done]
+        own = [name for name in settings.model_fields if name in fields - done and name not in without]
         if not own:
             continue
         done.update(own)
@@ -172,7 +176,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         metavar="N",
         type=positive,
         default=1,
-        help="texts to draw, each ended by a newline; they are drawn 64 at a time (default: 1)",
+        help="texts to draw; several are drawn 64 at a time, and a newline ends each (default: 1)",
     )
     add_which(sample)
     add_unknown(sample)
@@ -195,7 +199,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     evaluate.add_argument("--json", action="store_true", help="print a JSON object")
     add_which(evaluate)
     add_unknown(evaluate)
-    add_settings(evaluate, TextConfig)
+    add_settings(evaluate, TextConfig, without=["bytes"])  # the network knows
 
     gradcheck = commands.add_parser(
         "gradcheck",
@@ -280,8 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(kebab(sys.argv[1:] if argv is None else argv))
     if unknown:
         commands.get(args.command, parser).unknown(unknown[0])
-    if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the program runs
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # until the program ends
     if isinstance(sys.stdout, io.TextIOWrapper):  # a character that cannot be shown is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -317,7 +322,8 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line."""
-    print(f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}", file=sys.stderr)
+    with suppress(OSError):  # there may be no terminal any more
+        print(f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}", file=sys.stderr)
     return code
 
 
@@ -344,7 +350,7 @@ def train_command(args: argparse.Namespace) -> int:
     try:
         settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
     except ConfigError as error:
-        raise ConfigError(f"{args.config}: {error}" if args.config else str(error)) from None
+        raise ConfigError(f"{blamed(args)}{error}") from None
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     corpus = read_corpus(args.corpus, reading)
@@ -367,7 +373,11 @@ def train_command(args: argparse.Namespace) -> int:
             progress=Bar(),
         )
     except Interrupted as stopped:
-        print(f"{stopped}; saved. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
+        with suppress(OSError):  # there may be no terminal any more
+            print(
+                f"{stopped}; saved. To go on: charrnn train --resume --out {shlex.quote(str(out))}",
+                flush=True,
+            )
         return 128 + stopped.signal
     scores = [
         f"{name} {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character"
@@ -378,6 +388,15 @@ def train_command(args: argparse.Namespace) -> int:
     print(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n")
     print(f"More of it: charrnn sample {shlex.quote(str(out))}")
     return 0
+
+
+def blamed(args: argparse.Namespace) -> str:
+    """The file whose settings are wrong; nothing if it is the flags by themselves."""
+    try:
+        TrainSettings(**given(args, TrainSettings))
+    except ConfigError:
+        return ""
+    return f"{args.config}: " if args.config else ""
 
 
 def sample_command(args: argparse.Namespace) -> int:
@@ -456,6 +475,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     """Check the gradients of the network that ``config`` describes, on the first window of a text."""
     model = generic_model(corpus.vocabulary, config, config.seed)
     inputs, targets = Streams(corpus.tokens, config.batch_size, config.seq_length)[0]
+    if inputs.shape[1] < config.batch_size and not as_json:
+        print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])
     with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
         window = GradientCheck(model, inputs, targets, rng, config.method, bar.update)
@@ -484,7 +505,9 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
             f"{where:14} {'ok' if check.passed else 'WRONG'}"
         )
     how = {"complex": "the complex step", "central": "central differences"}[config.method]
-    by = " along random directions (--no-quick: each entry)" if quick else ""
+    by = "; gradients along random directions (--no-quick: each entry)" if quick else ""
+    if window.tolerance > TOLERANCE[config.method]:
+        by += "; less than usual, for this network magnifies rounding"
     print(f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e}{by}")
     return 0 if passed else 1
 
@@ -492,6 +515,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
 def derive_command(args: argparse.Namespace) -> int:
     config = DeriveConfig(**given(args, DeriveConfig))
     rng = np.random.default_rng(config.seed)
+    if args.answer is not None and (args.json or args.markdown):
+        raise ConfigError("--answer: its replies have no --json or --markdown form")
     if args.answer is not None:
         replies = list(mark(Path(args.answer), rng))
         for reply in replies:

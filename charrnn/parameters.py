@@ -50,7 +50,7 @@ class Parameters(Mapping[str, Array]):
         return f"Parameters({self.flat.size:,} {self.flat.dtype} numbers: {arrays})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied or pickled, the names are views of the copy's own flat vector."""
+        """Of a copy, however it is made, the names are views of its flat vector."""
         return type(self), (self.shapes, self.flat.dtype, self.flat)
 
     def like(self, flat: Array | None = None) -> Self:

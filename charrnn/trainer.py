@@ -98,7 +98,7 @@ def train(
         RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or it
             cannot be written; or, when resuming, its run is missing, damaged or of another text.
         DivergedError: the loss or the gradient is no longer finite; what was saved before stands.
-        Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the run is saved and can be resumed.
     """
     config = config or TrainConfig()
     run = Path(out)
@@ -114,7 +114,7 @@ def train(
         raise RunError(f"{run}: there is no run in this folder to resume. See --out")
     trainer = Trainer(corpus, config, run, progress or Progress())
     if resume:
-        trainer.restore()
+        trainer.restore(about or {})
     else:
         trainer.begin(about or {})
     with _signals() as received:
@@ -176,20 +176,23 @@ class Trainer:
             ):
                 while self.step < self.total_steps:
                     characters, loss, norm, rate = self._one_step(shards)
-                    val_loss = None
                     done = self.step == self.total_steps
+                    score = None
                     if done or (eval_every and self.step % eval_every == 0):
-                        val_loss = self._evaluate()
+                        score = self._evaluate()
                     now = time.monotonic()
                     self.elapsed = now - began
-                    if done or val_loss is not None or self.step % config.log_every == 0:
-                        self._log(rate, norm, now - logged, val_loss)
+                    if done or score or self.step % config.log_every == 0:
+                        self._log(rate, norm, now - logged, score)
                         logged = now
-                    self._tell(self.progress.step, characters, loss)
-                    if done or received or val_loss is not None or now - saved > config.save_every:
+                    if done or score or now - saved > config.save_every:
                         self.save()
                         saved = now
+                    self._tell(self.progress.step, characters, loss)  # once all is on disk
+                    if score:
+                        self._tell(self.progress.evaluated, self.step, self.epoch, *score)
                     if received and not done:
+                        self.save()
                         raise Interrupted(f"stopped after step {self.step:,}", received[0])
                     if not done and config.sample_every and self.step % config.sample_every == 0:
                         self._tell(self.progress.sampled, self._sample())
@@ -254,8 +257,12 @@ class Trainer:
         """Passes over the training part so far."""
         return self.step / len(self.streams)
 
-    def _evaluate(self) -> float | None:
-        """Score the validation part; keep the model if it is the best so far."""
+    def _evaluate(self) -> tuple[float, float, bool] | None:
+        """Score the validation part; keep the model if it is the best so far.
+
+        Returns: the mean training loss since the last time, the validation loss, and whether it is the
+        best; None if there is nothing to validate on.
+        """
         if len(self.parts.val) < 2:
             return None
         val_loss = evaluate(self.model, self.parts.val).loss
@@ -264,11 +271,9 @@ class Trainer:
         if best:
             self.best_val_loss = val_loss
             checkpoint.write_arrays(self.path / checkpoint.BEST, checkpoint.model_arrays(self.model))
-        loss = self._mean_loss("evaluated")
-        self._tell(self.progress.evaluated, self.step, self.epoch, loss, val_loss, best)
-        return val_loss
+        return self._mean_loss("evaluated"), val_loss, best
 
-    def _log(self, rate: float, norm: float, seconds: float, val_loss: float | None) -> None:
+    def _log(self, rate: float, norm: float, seconds: float, score: tuple[float, float, bool] | None) -> None:
         """Add a line to metrics.jsonl; ``seconds`` have gone by since the one before."""
         steps = self.losses["logged"][1]
         characters = self.streams.characters(self.step) - self.streams.characters(self.step - steps)
@@ -276,7 +281,7 @@ class Trainer:
             "step": self.step,
             "epoch": round(self.epoch, 4),
             "loss": self._mean_loss("logged"),
-            "val_loss": val_loss,
+            "val_loss": score[1] if score else None,
             "grad_norm": norm,
             "learning_rate": rate,
             "chars_per_second": round(characters / max(1e-9, seconds)),
@@ -314,13 +319,12 @@ class Trainer:
         self._write_config(about)
 
     def _write_config(self, about: dict[str, Any]) -> None:
-        corpus = {
+        corpus = about | {
             "name": self.corpus.name,
             "size": self.corpus.size,
             "sha256": self.corpus.sha256,
             "characters": len(self.corpus),
             "vocabulary_size": len(self.corpus.vocabulary),
-            **about,
         }
         versions = {"charrnn": package_version(), "numpy": np.__version__}
         versions["python"] = platform.python_version()
@@ -342,8 +346,8 @@ class Trainer:
         checkpoint.write_arrays(self.path / checkpoint.LAST, arrays)
         self.saved_step = self.step
 
-    def restore(self) -> None:
-        """Take up the run from its last.npz.
+    def restore(self, about: dict[str, Any]) -> None:
+        """Take up the run from its last.npz; what was noted of the text is kept but for what is new.
 
         Raises:
             RunError: the files are damaged, or are of another text or network.
@@ -365,8 +369,14 @@ class Trainer:
                     "Start a new run with --out"
                 )
         last = self.path / checkpoint.LAST
-        if not last.exists():  # it ended before its first save: there is nothing to lose
-            self.begin(known)
+        if not last.exists():
+            if (self.path / checkpoint.BEST).exists():
+                raise RunError(
+                    f"{last}: missing, so this run cannot be gone on with. {checkpoint.BEST} is still there "
+                    "to sample from; --overwrite starts anew"
+                )
+            self.progress.say("this run ended before its first save: it starts from the beginning")
+            self.begin(known | about)
             return
         arrays = checkpoint.read_arrays(last)
         saved = checkpoint.model_from(arrays, last)
@@ -391,7 +401,7 @@ class Trainer:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise RunError(f"{last}: cannot be resumed from: {error}") from None
         self._cut_metrics()
-        self._write_config(known)
+        self._write_config(known | about)
 
     def _cut_metrics(self) -> None:
         """Take the lines after the step that was saved off metrics.jsonl: they will be written again."""
@@ -422,7 +432,8 @@ def _signals() -> Iterator[list[int]]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP"):  # the terminal was closed
         numbers.append(signal.SIGHUP)
-    old = {number: signal.signal(number, receive) for number in numbers}
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
+    old = {number: signal.signal(number, receive) for number in wanted}
     try:
         yield received
     finally:

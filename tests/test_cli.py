@@ -91,6 +91,7 @@ def test_a_flag_can_put_a_file_right(cli, text_file, tmp_path):
     file.write_text("momentum = 0.5\nval_fraction = 0.7\ntest_fraction = 0.3\n")
     words = ["--config", file, "--out", tmp_path / "run", "--max-steps", 1, *TINY]
     assert "my.toml: " in cli("train", text_file, *words).err
+    assert cli("train", text_file, *words, "--epochs", -1).err.startswith("charrnn train: --epochs -1")
     right = ["--optimizer", "sgd", "--val-fraction", 0.1, "--test-fraction", 0.1]
     assert cli("train", text_file, *words, *right).code == 0
 
@@ -126,6 +127,43 @@ def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     assert charrnn.load(tmp_path / "run").hidden_size == 24
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals")
+def test_a_terminal_that_is_closed_is_a_signal_and_loses_nothing(text_file, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "charrnn", "train", text_file, "--out", tmp_path / "run", *TINY]
+    command += ["--epochs", 100_000, "--log-every", 1]
+    process = subprocess.Popen(
+        [str(word) for word in command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        os.read(ours, 1000)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) in (129, 2)
+    assert charrnn.load(tmp_path / "run", "last").hidden_size == 24
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed streams")
+def test_closed_streams_are_no_reason_to_fail(text_file):
+    for closed in ("2>&-", ">&-"):
+        command = f"{sys.executable} -m charrnn gradcheck {text_file} --hidden-size 2 {closed}"
+        assert subprocess.run(command, shell=True, capture_output=True, check=False).returncode == 0
+
+
+def test_a_text_that_moved_is_found_where_it_was_last_given(cli, text_file, tmp_path):
+    first, second, out = tmp_path / "proverb.txt", tmp_path / "sub" / "proverb.txt", tmp_path / "run"
+    shutil.copy(text_file, first)
+    assert cli("train", first, "--out", out, "--max-steps", 2, *TINY).code == 0
+    second.parent.mkdir()
+    first.rename(second)
+    assert "no such file" in cli("eval", out).err
+    assert cli("train", second, "--resume", "--out", out, "--max-steps", 3).code == 0
+    assert cli("eval", out).code == 0
 
 
 def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_stop(tmp_path):
@@ -465,6 +503,12 @@ def test_help_gives_groups_defaults_and_every_setting(cli):
     for name in charrnn.TrainConfig.model_fields:
         assert "--" + name.replace("_", "-") in text
     assert "state, H (default: 256)" in " ".join(text.split())
+
+
+def test_a_text_behind_the_flags_is_told_where_to_stand(cli, run_folder, text_file):
+    outcome = cli("eval", run_folder, "--split", "all", text_file)
+    assert outcome.code == 2
+    assert "all of CORPUS goes together" in outcome.err
 
 
 def test_version_and_no_command(cli):

@@ -36,6 +36,8 @@ def test_right_answers_are_right(cli, tmp_path):
         ("def db_a(dz): return dz.sum(axis=(0, 1)) * [1, 1, 1, 2, 1]", "db_a: the first wrong element is at (3,)"),
         ("def db_a(dz): return 'x'", "db_a: it holds no real numbers but <U1"),
         ("def db_a(dz): return None", "db_a: returns nothing; expected (H,)"),
+        ("def db_a(dz): return (dz.sum((0, 1)) * 1.5).astype('f2')", "db_a: the first wrong element"),
+        ("def da0(dz, W_aa): return (dz[0] @ W_aa.T).astype('f4') * 1.0001", "da0: the first wrong element"),
         ("def db_a(dz): return dz.sum((0, 1)) + 5j", "db_a: it holds no real numbers but complex128"),
         ("def db_a(dz): return [[1], [2, 3]]", "db_a: it holds no real numbers"),
         ("def db_a(dz): raise SystemExit(0)", "db_a: SystemExit: 0 (line 1)"),
@@ -58,6 +60,7 @@ def test_wrong_answers_are_told_where(cli, tmp_path, text, reply):
     [
         "def db_a(dz): return dz.sum((0, 1)).astype('float32')",
         "def db_a(dz): return dz.astype('float32').sum((0, 1))",
+        "def db_a(dz): return dz.astype('longdouble').sum((0, 1))",
         "def db_a(dz): return [float(sum(dz[t, b, h] for t in range(4) for b in range(3))) for h in range(5)]",
         RIGHT.replace("return dz, (1 - alpha) * da + dz @ W_aa.T", "return [dz, (1 - alpha) * da + dz @ W_aa.T]"),
         RIGHT.replace("return dz, (1 - alpha) * da + dz @ W_aa.T", "return np.array([dz, (1 - alpha) * da + dz @ W_aa.T])"),
@@ -79,6 +82,7 @@ def test_an_answer_that_spoils_its_arguments_spoils_no_other(cli, tmp_path):
         ("def db_b(dz): return 0", "defines no answer. An exercise is one of: db_a(dz), dx(dz, W_ax)"),
         ("def db_a(dz) return 0", "mine.py: SyntaxError"),
         ("1 / 0", "mine.py: ZeroDivisionError: division by zero (line 1)"),
+        ("open('/no/such/file')", "mine.py: FileNotFoundError: [Errno 2]"),
         ("import sys; sys.exit(0)", "mine.py: SystemExit: 0"),
     ],
 )
@@ -87,6 +91,10 @@ def test_files_that_are_no_answers(cli, tmp_path, text, message):
     assert outcome.code == 2
     assert message in outcome.err
     assert "cannot be read" in cli("derive", "--answer", tmp_path / "nowhere.py").err
+
+
+def test_replies_have_one_form(cli, tmp_path):
+    assert "no --json" in cli("derive", "--answer", tmp_path / "mine.py", "--json").err
 
 
 def test_the_help_says_that_the_file_is_run(cli):

@@ -163,15 +163,20 @@ LEAKS = {  # a forward pass that is wrong, though its backward pass may well agr
         lambda f, xW, a0, *rest: f(np.concatenate([xW[:1] + 0.1 * xW[-1:], xW[1:]]), a0, *rest),
     ),
     "rows reversed": ("rows apart", lambda f, xW, a0, *rest: f(xW + 0.1 * xW[:, ::-1], a0, *rest)),
+    "row 0 in row 1": (
+        "rows apart",
+        lambda f, xW, a0, *rest: f(xW + 0.1 * xW[:, :1] * (np.arange(xW.shape[1]) == 1)[:, None], a0, *rest),
+    ),
     "states of other rows": ("rows apart", lambda f, xW, a0, *rest: f(xW, a0 + 0.1 * a0[::-1], *rest)),
 }
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("leak", LEAKS)
-def test_a_loss_that_looks_ahead_or_mixes_rows_is_caught(monkeypatch, leak, quick):
+def test_a_loss_that_looks_ahead_or_mixes_rows_is_caught(monkeypatch, leak, quick, seed):
     def failed():
-        return [check.name for check in window().properties(quick=quick) if not check.passed]
+        return [check.name for check in window(seed=seed).properties(quick=quick) if not check.passed]
 
     assert failed() == []
     name, wrong = LEAKS[leak]
@@ -229,6 +234,20 @@ def test_a_network_that_magnifies_rounding_is_not_called_wrong(cli, small_text, 
         assert outcome.code == 0, outcome.out
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_tiny_and_saturated_networks_are_not_called_wrong(cli, small_text, seed):
+    for sizes in ((1, 1, 1), (1, 10, 1), (2, 2, 1)):
+        words = zip(("--hidden-size", "--seq-length", "--batch-size"), sizes, strict=True)
+        outcome = cli("gradcheck", small_text, *(word for pair in words for word in pair), "--seed", seed)
+        assert outcome.code == 0, outcome.out
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_central_differences_along_directions_are_good_enough(cli, seed):
+    outcome = cli("gradcheck", "--method", "central", "--quick", "--seed", seed)
+    assert outcome.code == 0, outcome.out
+
+
 def test_of_an_ordinary_network_no_rounding_is_excused():
     assert window().tolerance == 1e-13
 
@@ -238,7 +257,7 @@ def test_many_numbers_are_checked_by_projections_unless_asked(cli, tmp_path):
     path.write_text("".join(map(chr, range(0x4E00, 0x5300))))  # 1,280 characters
     outcome = cli("gradcheck", path)
     assert outcome.code == 0
-    assert "along random directions (--no-quick: each entry)" in outcome.out
+    assert "gradients along random directions (--no-quick: each entry)" in outcome.out
     assert "along" not in cli("gradcheck").out
 
 

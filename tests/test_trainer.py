@@ -180,6 +180,28 @@ def test_a_run_ended_before_its_first_save_resumes_from_the_start(corpus, finish
     assert_same_run(tmp_path, finished.path)
 
 
+def test_a_run_whose_last_state_is_gone_is_not_thrown_away(corpus, tmp_path):
+    train(corpus, tmp_path, epochs=1)
+    (tmp_path / "last.npz").unlink()
+    best = (tmp_path / "best.npz").read_bytes()
+    with pytest.raises(RunError, match=r"last.npz: missing.*--overwrite"):
+        train(corpus, tmp_path, resume=True)
+    assert (tmp_path / "best.npz").read_bytes() == best
+
+
+def test_a_signal_that_is_ignored_stays_ignored(corpus, tmp_path):
+    """As under nohup."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = train(corpus, tmp_path, epochs=1, progress=Signal(5, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    assert result.steps == 41
+    with pytest.raises(Interrupted) as stopped:
+        train(corpus, tmp_path / "b", epochs=1, progress=Signal(5, signal.SIGHUP))
+    assert stopped.value.signal == signal.SIGHUP
+
+
 def test_more_epochs_can_be_had(corpus, tmp_path):
     train(corpus, tmp_path, epochs=1)
     spy = Spy()
@@ -224,8 +246,7 @@ def test_a_report_that_fails_loses_nothing(corpus, finished, tmp_path, method):
         train(corpus, tmp_path, sample_every=20, progress=progress)
     assert (tmp_path / "last.npz").exists()
     train(corpus, tmp_path, sample_every=20, resume=True)
-    if method != "evaluated":  # which came between the best network and the line about it
-        assert_same_run(tmp_path, finished.path)
+    assert_same_run(tmp_path, finished.path)
 
 
 @pytest.mark.parametrize(
