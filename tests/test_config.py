@@ -1,6 +1,5 @@
 import pytest
 
-from charrnn.cli import TrainSettings
 from charrnn.config import (
     FIXED_ON_RESUME,
     MEANT_FOR,
@@ -11,6 +10,7 @@ from charrnn.config import (
     TrainConfig,
 )
 from charrnn.errors import ConfigError
+from charrnn.flags import TrainSettings
 
 
 @pytest.mark.parametrize("settings", [TextConfig, TrainConfig, SampleConfig, GradcheckConfig])
