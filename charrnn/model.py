@@ -103,7 +103,7 @@ class CharRNN:
         """A new network.
 
         W_aa is ``init_scale`` times an orthogonal matrix, a normal one (variance 1/H) or the identity.
-        W_ax is standard normal; tests/benchmarks/README.md has what other scales bring.
+        W_ax is normal with a standard deviation of 2; tests/benchmarks/README.md has what others bring.
         The output layer starts near zero, so that the first loss is ln V to within 2 %: a network that
         has seen nothing should find every character equally likely.
 
@@ -123,7 +123,7 @@ class CharRNN:
         self.parameters = Parameters(
             {"W_ax": (V, H), "W_aa": (H, H), "b_a": (H,), "W_ya": (H, V), "b_y": (V,)}, dtype
         )
-        self.parameters["W_ax"][...] = rng.standard_normal((V, H))
+        self.parameters["W_ax"][...] = 2.0 * rng.standard_normal((V, H))
         self.parameters["W_aa"][...] = init_scale * INITS[init](H, rng)
         self.parameters["W_ya"][...] = 0.01 / np.sqrt(H) * rng.standard_normal((H, V))
 
