@@ -419,4 +419,5 @@ class Bar(Progress):
         sys.stdout.flush()
 
     def stop(self) -> None:
-        self._bar.close()
+        with suppress(OSError):  # there may be no terminal any more
+            self._bar.close()
