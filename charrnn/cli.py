@@ -207,8 +207,7 @@ def eval_command(args: argparse.Namespace) -> int:
         raise RunError(
             f"the {split} part of {corpus.name} is empty or one character: nothing to score. See --split"
         )
-    with threadpool_limits(1, "blas"):
-        score = evaluate(model, parts[split])
+    score = evaluate(model, parts[split])
     if args.json:
         named = {"run": str(run), "corpus": corpus.name, "split": split}
         rest = {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}

@@ -3,7 +3,7 @@
 With the complex step (Squire & Trapp 1998) a number p is moved by ih, and the derivative of the loss is
 the imaginary part of L(p + ih) over h. Nothing is subtracted, so nothing cancels: h can be 1e-30 and the
 derivative is exact to rounding. Central differences are the usual way; those of the fourth order,
-(8 L(p + h) − 8 L(p − h) − L(p + 2h) + L(p − 2h))/12h, are good to ten digits or so. Both run the layer
+(8 L(p + h) − 8 L(p − h) − L(p + 2h) + L(p − 2h))/12h, are good to nine digits or so. Both run the layer
 functions that train, on complex128 or on float64 arrays.
 """
 
@@ -185,7 +185,7 @@ class GradientCheck:
         time in place of all, and halves of the batch in which any two rows are once apart.
         """
         whole = self.model.forward(self.inputs, self.y, self.state)[0].real
-        mean = float(self._unmoved.real.mean())
+        mean = float(self._unmoved.mean())
         yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
         step, row = np.indices((self.T, self.B))
         cuts = np.arange(1, self.T)

@@ -295,16 +295,8 @@ class Trainer:
 
     def _sample(self) -> str:
         rng = np.random.default_rng([self.config.seed, self.step])
-        start = self.corpus.tokens[:0]
-        tokens = [
-            int(token)
-            for (token,), _ in zip(
-                self.model.generate(start, 1, SampleConfig(), rng),
-                range(SAMPLE_LENGTH),
-                strict=False,
-            )
-        ]
-        return self.model.vocabulary.decode(tokens)
+        (text,) = self.model.draw_many(self.corpus.tokens[:0], 1, SampleConfig(length=SAMPLE_LENGTH), rng)
+        return self.model.vocabulary.decode(text)
 
     # -- on disk ------------------------------------------------------------------------------------
 
@@ -432,8 +424,8 @@ def _signals() -> Iterator[list[int]]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP"):  # the terminal was closed
         numbers.append(signal.SIGHUP)
-    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
-    old = {number: signal.signal(number, receive) for number in wanted}
+    ours = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # nohup
+    old = {number: signal.signal(number, receive) for number in ours}
     try:
         yield received
     finally:

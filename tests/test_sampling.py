@@ -86,15 +86,19 @@ def test_until_passes_on_what_comes_before_the_stop(tokens, stop):
 
 
 def test_what_may_be_the_stop_is_held_back_and_the_rest_is_not():
-    def count():
-        for i, token in enumerate([0, 1, 0, 2]):
-            assert seen == [0, 1, 0][: max(0, i - 1)] or i < 3
+    read = []
+
+    def tokens():
+        for token in (0, 1, 0, 0, 2, 7):
+            read.append(token)
             yield token
 
-    seen = []
-    for token in until(count(), [0, 2]):
-        seen.append(token)
-    assert seen == [0, 1]
+    passed = until(tokens(), [0, 2])
+    assert (next(passed), read) == (0, [0, 1])  # a 0 may begin the stop: it waits for what comes next
+    assert (next(passed), read) == (1, [0, 1])  # a 1 may not: it does not wait
+    assert (next(passed), read) == (0, [0, 1, 0, 0])
+    assert list(passed) == []
+    assert read == [0, 1, 0, 0, 2]  # and nothing is read behind the stop
 
 
 @pytest.fixture(scope="module")
