@@ -173,7 +173,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     )
     seed: int = Field(default=0, ge=0, description="of all that is random: same seed, same run")
     threads: Literal["auto"] | int = Field(
-        default="auto", description="worker threads that share a batch; auto takes the cores there are"
+        default="auto", description="cores that share a batch, a process on each; auto takes those there are"
     )
     eval_every: int | None = Field(
         default=None,

@@ -24,6 +24,10 @@ class DivergedError(CharRNNError):
     """The loss or the gradient stopped being a finite number."""
 
 
+class WorkerError(CharRNNError):
+    """A process that shared the work has ended before it was told to."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop by a signal, and has saved its state.
 

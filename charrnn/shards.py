@@ -1,15 +1,27 @@
-"""A batch split by rows over worker threads, its gradients summed in a fixed order.
+"""A batch split by rows over processes, its gradients summed in a fixed order.
 
-NumPy lets go of the interpreter lock while it computes, so threads run side by side. Each shard has
-rows, buffers and a gradient vector of its own; BLAS is held to one thread a shard, for on products this
-small its own threads cost more than they bring. The sum is always taken in the order of the rows: the
-same seed and the same number of threads give the same bits.
+Each shard has rows, buffers and a gradient vector of its own and one BLAS thread, for on products this
+small BLAS's own threads cost more than they bring. This process computes the first shard, a worker each
+of the others. They share a block of memory; down a pipe go only the word to begin and the loss that
+comes back, so that a worker that dies is noticed as the end of its pipe, and one whose run has died ends
+with it. (Threads wait for the interpreter between any two short NumPy calls: tests/benchmarks/README.md
+has both.)
+
+The sum is always taken in the order of the rows: the same seed and the same number of threads give the
+same bits.
 """
 
+import mmap
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
 from itertools import pairwise
+from math import prod
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,44 +29,68 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from charrnn.model import CharRNN
+from charrnn.errors import WorkerError
+from charrnn.model import Buffers, CharRNN
+from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
 
+LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
+LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway
 
-def available_cores() -> int:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+
+def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """The cores this process may use: those it may run on, and no more than its container's share of time.
+
+    The share is the least ``cpu.max`` of the process's control group (version 2) and those above it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        group = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
+        path = cgroups / group.removeprefix("0::").strip("/")
+        for folder in (path, *path.parents):
+            if cgroups in (folder, *folder.parents) and (folder / "cpu.max").exists():
+                quota, period = (folder / "cpu.max").read_text().split()
+                if quota != "max":
+                    cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
 
 
 def choose_threads(threads: str | int, batch_size: int, hidden_size: int) -> int:
-    """How many shards to use: at most one a row; for ``auto`` one a core, unless the model is tiny."""
+    """How many shards to use: at most one a row; for ``auto`` one a core, fewer if they would be tiny."""
     if isinstance(threads, int):
         return min(threads, batch_size)
-    if batch_size * hidden_size < 2048:  # a step in the time loop is then too short to share
+    if batch_size * hidden_size < LEAST_WORK:
         return 1
-    return min(available_cores(), batch_size)
+    return max(1, min(available_cores(), batch_size // LEAST_ROWS))
 
 
 class Shards:
     """Computes the loss and gradients of whole batches; use it as a context manager."""
 
     def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int):
-        self.gradients = model.parameters.like()  # of the last batch
+        """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
         bounds = [batch_size * i // threads for i in range(threads + 1)]
+        self.gradients = model.parameters.like()  # of the last batch
         self._model = model
-        self._batch_size = batch_size
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._buffers = [model.buffers(seq_length, r.stop - r.start) for r in self._rows]
-        self._partial = [self.gradients] + [model.parameters.like() for _ in self._rows[1:]]
+        self._buffers = model.buffers(seq_length, bounds[1])
+        self._sizes = seq_length, batch_size, threads
+        self._workers: list[Worker] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(threadpool_limits(1, "blas"))
-        workers = max(1, len(self._rows) - 1)  # this thread takes the first shard itself
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(workers, "shard"))
+        with ExitStack() as stack:  # what has begun ends, should a worker fail to start
+            stack.enter_context(threadpool_limits(1, "blas"))
+            if len(self._rows) > 1:
+                self._memory = Memory(self._model, *self._sizes)
+            for i, rows in enumerate(self._rows[1:]):
+                worker = Worker(self._model, self._memory, self._sizes, i, rows)
+                stack.callback(worker.end)
+                self._workers.append(worker)
+            if self._workers:
+                self._memory.workers_have_it()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -69,26 +105,165 @@ class Shards:
         """As the model's own, for inputs and targets (T, B) and a state (B, H).
 
         Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, H).
-        """
-        others = [
-            self._pool.submit(self._shard, i, inputs, targets, state) for i in range(1, len(self._rows))
-        ]
-        results = [self._shard(0, inputs, targets, state), *(other.result() for other in others)]
-        loss = 0.0
-        for rows, partial, (mean, _) in zip(self._rows, self._partial, results, strict=True):
-            share = (rows.stop - rows.start) / self._batch_size  # each shard's loss is a mean of its own
-            loss += share * mean
-            if share != 1:
-                partial.flat *= share
-            if partial is not self.gradients:
-                self.gradients.flat += partial.flat
-        return loss, self.gradients.flat, np.concatenate([after for _, after in results])
 
-    def _shard(self, i: int, inputs: Array, targets: Array, state: Array) -> tuple[float, Array]:
-        rows = self._rows[i]
-        with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-            loss, window = self._model.forward(
-                inputs[:, rows], targets[:, rows], state[rows], self._buffers[i]
-            )
-            self._model.backward(window, self._partial[i])
-        return float(loss), window.state
+        Raises:
+            WorkerError: a worker process has ended.
+            Exception: what a shard raises, a MemoryError for one.
+        """
+        T, B = targets.shape
+        if self._workers:
+            shared = self._memory
+            shared.parameters[...] = self._model.parameters.flat
+            shared.inputs[:T], shared.targets[:T], shared.state[...] = inputs, targets, state
+        for worker in self._workers:
+            worker.begin(T)
+        rows = self._rows[0]
+        part = inputs[:, rows], targets[:, rows], state[rows]
+        loss, after = one_shard(self._model, *part, self._buffers, self.gradients)
+        if not self._workers:
+            return loss, self.gradients.flat, after
+        loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
+        self.gradients.flat *= rows.stop / B
+        for worker, partial in zip(self._workers, shared.gradients, strict=True):
+            share = (worker.rows.stop - worker.rows.start) / B
+            loss += share * worker.finish()
+            self.gradients.flat += np.multiply(partial, share, out=partial)
+        shared.state[rows] = after
+        return loss, self.gradients.flat, shared.state.copy()
+
+
+def one_shard(
+    model: CharRNN, inputs: Array, targets: Array, state: Array, buffers: Buffers, gradients: Parameters
+) -> tuple[float, Array]:
+    """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
+    with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
+        loss, window = model.forward(inputs, targets, state, buffers)
+        model.backward(window, gradients)
+    return float(loss), window.state
+
+
+class Memory:
+    """What the processes share: arrays in one block of memory that no file's name leads to."""
+
+    def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int, file: Any = None):
+        """A new block, or the one that another process has made and calls ``file``."""
+        P, dtype = model.parameters.flat.size, model.dtype
+        T, B, H = seq_length, batch_size, model.hidden_size
+        tokens = np.dtype(np.intp)
+        kinds = [
+            ((P,), dtype),
+            ((threads - 1, P), dtype),
+            ((T, B), tokens),
+            ((T, B), tokens),
+            ((B, H), dtype),
+        ]
+        sizes = [-(-prod(shape) * kind.itemsize // 64) * 64 for shape, kind in kinds]  # in whole cache lines
+        self.file, block = open_block(sum(sizes), file)
+        arrays: list[Array] = [
+            np.frombuffer(block, kind, prod(shape), sum(sizes[:i])).reshape(shape)
+            for i, (shape, kind) in enumerate(kinds)
+        ]
+        self.parameters, self.gradients, self.inputs, self.targets, self.state = arrays
+
+    def workers_have_it(self) -> None:
+        """Let go of the descriptor: it is needed to start workers only."""
+        if isinstance(self.file, int):
+            os.close(self.file)
+
+
+def open_block(size: int, file: Any = None) -> tuple[Any, mmap.mmap]:
+    """Shared memory: a new block, or the one behind ``file``, a descriptor (on Windows a tag)."""
+    if sys.platform == "win32":
+        tag = file or f"charrnn-{os.getpid()}-{time.monotonic_ns()}"
+        return tag, mmap.mmap(-1, size, tagname=tag)
+    if file is None:
+        if hasattr(os, "memfd_create"):
+            file = os.memfd_create("charrnn")
+        else:
+            with tempfile.TemporaryFile() as unnamed:
+                file = os.dup(unnamed.fileno())
+        os.ftruncate(file, size)
+    return file, mmap.mmap(file, size)
+
+
+class Worker:
+    """A process that computes one shard."""
+
+    def __init__(self, model: CharRNN, memory: Memory, sizes: tuple[int, int, int], index: int, rows: slice):
+        """Start it; ``sizes`` are those that ``memory`` was made with."""
+        self.rows = rows
+        path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # '' too, the folder we are in
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {path}; from charrnn.shards import work; work()",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=() if sys.platform == "win32" else (memory.file,),
+            start_new_session=True,  # Ctrl-C is for the run, which decides when to stop
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._words, self._replies = self._process.stdin, self._process.stdout
+        self._send((model, sizes, memory.file, index, rows))
+
+    def begin(self, T: int) -> None:
+        """Have it compute the window of T steps that lies in the shared memory."""
+        self._send(T)
+
+    def finish(self) -> float:
+        """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
+        try:
+            reply = pickle.load(self._replies)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise self._gone() from None
+        if isinstance(reply, Exception):
+            raise reply
+        return float(reply)
+
+    def end(self) -> None:
+        """End the process, whatever it is doing: it holds nothing that is needed."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._words, self._replies):
+            with suppress(OSError):  # words that it has not read
+                pipe.close()
+
+    def _send(self, message: object) -> None:
+        try:
+            pickle.dump(message, self._words)
+            self._words.flush()
+        except OSError:
+            raise self._gone() from None
+
+    def _gone(self) -> WorkerError:
+        code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return WorkerError(
+            f"the worker process of rows {self.rows.start} to {self.rows.stop - 1} {how}. If memory is "
+            "short, lower --batch-size or --threads"
+        )
+
+
+def work() -> None:
+    """The whole life of a worker: what to compute comes down its standard input, until that ends."""
+    words, replies = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # nothing else may come between the replies
+    with suppress(EOFError, BrokenPipeError), threadpool_limits(1, "blas"):
+        model, sizes, file, index, rows = pickle.load(words)
+        memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
+        model.parameters = model.parameters.like(memory.parameters)
+        gradients = model.parameters.like(memory.gradients[index])
+        buffers = model.buffers(sizes[0], rows.stop - rows.start)
+        while True:
+            T = pickle.load(words)
+            part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
+            reply: float | Exception
+            try:
+                reply, memory.state[rows] = one_shard(model, *part, buffers, gradients)
+            except Exception as error:
+                reply = error
+            pickle.dump(reply, replies)
+            replies.flush()
