@@ -23,10 +23,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from charrnn.bench import bench, plan
 from charrnn.board import board, lines, markdown
 from charrnn.calculus import derive
 from charrnn.checkpoint import load, read_note
 from charrnn.config import (
+    BenchConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
@@ -36,9 +38,10 @@ from charrnn.config import (
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
-from charrnn.flags import GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
+from charrnn.flags import BenchSettings, GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
+from charrnn.shards import available_cores, choose_threads
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
 from charrnn.trainer import Progress, package_version, train
 
@@ -314,6 +317,43 @@ def derive_command(args: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
+def bench_command(args: argparse.Namespace) -> int:
+    settings = BenchSettings(**given(args, BenchSettings)).model_dump()
+    config = BenchConfig(**part_of(settings, BenchConfig))
+    corpus = read_corpus(args.corpus, part_of(settings, TextConfig))
+    planned = len(plan(config))
+    measured = bench(config, corpus.vocabulary)
+    points = list(tqdm(measured, total=planned, disable=None, leave=False, unit="point"))
+    fastest = max(points, key=lambda point: point.chars_per_second)
+    asked = [point for point in points if point.batch_size == config.batch_size]
+    best = max(asked, key=lambda point: point.chars_per_second)
+    sizes = {"T": config.seq_length, "H": config.hidden_size, "V": len(corpus.vocabulary)}
+    if args.json:
+        report = {"sizes": sizes, "dtype": config.dtype, "cores": available_cores()}
+        table = [{**asdict(point), "of_peak": point.of_peak} for point in points]
+        advice = {"threads": best.threads, "batch_size": best.batch_size}
+        print(json.dumps({**report, "points": table, "recommended": advice}))
+        return 0
+    print(", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
+    print(f"{config.dtype}, {available_cores()} cores")
+    print("threads  batch size  characters/s   GFLOP/s  of the peak  arrays")
+    for p in points:
+        print(
+            f"{p.threads:7}  {p.batch_size:10}  {p.chars_per_second:12,.0f}  {p.gflops:8.1f}  "
+            f"{p.of_peak:5.0%} of {p.peak_gflops:<4.0f} {p.megabytes:4.0f} MB"
+        )
+    print(f"\nBest for --batch-size {best.batch_size}: --threads {best.threads}.", end=" ")
+    auto = choose_threads("auto", config.batch_size, config.hidden_size)
+    print(f"--threads auto takes {auto}.")
+    if fastest.batch_size > best.batch_size:
+        gain = fastest.chars_per_second / best.chars_per_second - 1
+        print(
+            f"--batch-size {fastest.batch_size} --threads {fastest.threads} reads {gain:.0%} more characters "
+            "a second, but takes fewer steps in an epoch, so it may learn less from it."
+        )
+    return 0
+
+
 def plot_command(args: argparse.Namespace) -> int:
     plot_losses([Path(run) for run in args.runs], Path(args.out))
     print(args.out)
@@ -326,6 +366,7 @@ COMMANDS = {
     "eval": eval_command,
     "gradcheck": gradcheck_command,
     "derive": derive_command,
+    "bench": bench_command,
     "plot": plot_command,
 }
 

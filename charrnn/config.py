@@ -5,7 +5,7 @@ file and config.json are all read through these models. Settings never change on
 """
 
 import difflib
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -72,6 +72,9 @@ class Settings(BaseModel):
             return f"--threads {error['input']}: should be auto, or a whole number from 1"
         message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
         return f"{flag(name)} {error['input']}: {message[0].lower()}{message[1:]}"
+
+
+Threads = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 class TextConfig(Settings):
@@ -172,7 +175,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
     )
     seed: int = Field(default=0, ge=0, description="of all that is random: same seed, same run")
-    threads: Literal["auto"] | int = Field(
+    threads: Threads = Field(
         default="auto", description="cores that share a batch, a process on each; auto takes those there are"
     )
     eval_every: int | None = Field(
@@ -193,8 +196,6 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
                 f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave "
                 "nothing to train on: together they must stay below 1"
             )
-        if self.threads != "auto" and self.threads < 1:
-            raise ValueError(f"--threads {self.threads}: should be auto, or a whole number from 1")
         return self
 
 
@@ -266,3 +267,13 @@ class GradcheckConfig(WindowConfig, ModelConfig):
         default=False, description="also each step's summand against its own copy of the parameter"
     )
     seed: int = Field(default=0, ge=0, description="of the parameters, the state and the projections")
+
+
+class BenchConfig(WindowConfig, ModelConfig):
+    """The measurement."""
+
+    threads: Threads = Field(
+        default="auto", description="cores that share a batch; auto tries 1, 2, 4 … up to those there are"
+    )
+    seconds: float = Field(default=1.5, gt=0, description="time for each line of the table")
+    seed: int = Field(default=0, ge=0, description="of the characters trained on")

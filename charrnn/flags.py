@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from charrnn.config import (
+    BenchConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
@@ -28,6 +29,10 @@ class TrainSettings(TrainConfig, TextConfig):
 
 class GradcheckSettings(GradcheckConfig, TextConfig):
     """The settings of ``charrnn gradcheck``."""
+
+
+class BenchSettings(BenchConfig, TextConfig):
+    """The settings of ``charrnn bench``."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -202,6 +207,18 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     how.add_argument("--markdown", action="store_true", help="write it as a Markdown document")
     how.add_argument("--json", action="store_true", help="print a JSON object")
     add_settings(derive, DeriveConfig)
+
+    bench = commands.add_parser(
+        "bench",
+        usage="charrnn bench [OPTION ...] [CORPUS ...]",
+        help="measure how fast this machine trains, and recommend --threads and --batch-size",
+        description="Train the network that the flags describe for a moment, with several numbers of threads "
+        "and half, all and twice the --batch-size, and compare with one large matrix product. CORPUS gives "
+        "the size of the vocabulary.",
+    )
+    add_corpus(bench)
+    bench.add_argument("--json", action="store_true", help="print a JSON object")
+    add_settings(bench, BenchSettings)
 
     plot = commands.add_parser(
         "plot",

@@ -58,6 +58,11 @@ class Buffers:
             dz=np.empty((T, B, H), dtype),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Their size in bytes."""
+        return self.a.nbytes + self.logits.nbytes + self.da.nbytes + self.dz.nbytes
+
     def first(self, T: int) -> Self:
         """The part of the memory that a window of T steps uses."""
         if len(self.da) == T:

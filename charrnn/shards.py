@@ -101,6 +101,13 @@ class Shards:
     ) -> None:
         self._stack.close()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all shards' arrays, in bytes."""
+        shared = self._memory.nbytes if self._workers else 0
+        workers = sum(self._buffers.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
+        return self._buffers.nbytes + self.gradients.flat.nbytes + workers + shared
+
     def loss_and_gradients(self, inputs: Array, targets: Array, state: Array) -> tuple[float, Array, Array]:
         """As the model's own, for inputs and targets (T, B) and a state (B, H).
 
@@ -158,7 +165,8 @@ class Memory:
             ((B, H), dtype),
         ]
         sizes = [-(-prod(shape) * kind.itemsize // 64) * 64 for shape, kind in kinds]  # in whole cache lines
-        self.file, block = open_block(sum(sizes), file)
+        self.nbytes = sum(sizes)
+        self.file, block = open_block(self.nbytes, file)
         arrays: list[Array] = [
             np.frombuffer(block, kind, prod(shape), sum(sizes[:i])).reshape(shape)
             for i, (shape, kind) in enumerate(kinds)
