@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,7 +20,7 @@ from charrnn import layers
 from charrnn.config import SampleConfig, SampleSettings
 from charrnn.errors import ConfigError, TextError
 from charrnn.parameters import Parameters
-from charrnn.sampling import generate, until
+from charrnn.sampling import Step, generate, until
 from charrnn.text import Tokens, Vocabulary
 
 Array = NDArray[Any]
@@ -224,23 +224,36 @@ class CharRNN:
         gradients, _, _ = self.backward(window)
         return float(loss), gradients, window.state
 
-    def step(self, tokens: Array, state: Array) -> tuple[Array, Array]:
-        """Read one character in each row: tokens (B,), state (B, H).
+    def stepper(self, num_samples: int = 1) -> Step:
+        """A function that reads the next character: (character, state (H,)) → (logits (V,), state (H,)).
 
-        Returns: the logits of the character after it (B, V), and the new state (B, H).
+        Of several texts it takes characters (N,) and states (N, H). It computes F1, F2 and the inside of
+        F3 for one step, as the layers do for a window, with copies of the weights as they are now.
         """
-        buffers = self.logits(tokens[np.newaxis], state)
-        return buffers.logits[0], buffers.a[1]
+        p = self.parameters
+        order: Literal["F", "C"] = "F" if num_samples == 1 else "C"  # BLAS is a fifth faster on a lone row so
+        xW, b_y = p["W_ax"] + p["b_a"], p["b_y"].copy()
+        W_aa, W_ya = p["W_aa"].copy(order), p["W_ya"].copy(order)
+
+        def step(tokens: Array | int, state: Array) -> tuple[Array, Array]:
+            z = np.dot(state, W_aa)
+            z += xW[tokens]
+            a = np.tanh(z, out=z)
+            logits = np.dot(a, W_ya)
+            logits += b_y
+            return logits, a
+
+        return step
 
     def generate(
         self, prime: Tokens, num_samples: int, config: SampleConfig, rng: np.random.Generator
-    ) -> Iterator[Array]:
+    ) -> Iterator[Array | int]:
         """Draw characters without end for ``num_samples`` texts at once, after reading ``prime`` (n,).
 
         With nothing to read, each text begins as a line does: after a newline, if the model knows one;
         else with a character drawn evenly from the vocabulary.
 
-        Yields: (num_samples,) integers.
+        Yields: (num_samples,) integers; of one text just the integer.
         """
         state = self.initial_state(1)
         if len(prime) == 0:
@@ -250,9 +263,12 @@ class CharRNN:
         for start in range(0, len(prime), 1024):  # a long prime text in pieces
             buffers = self.logits(prime[start : start + 1024, np.newaxis].astype(np.intp), state)
             logits, state = buffers.logits[-1], buffers.a[-1]
-        logits, state = (np.repeat(rows, num_samples, axis=0) for rows in (logits, state))
+        if num_samples == 1:
+            logits, state = logits[0], state[0]
+        else:
+            logits, state = (np.repeat(rows, num_samples, axis=0) for rows in (logits, state))
         shape = config.temperature, config.top_k, config.top_p
-        yield from generate(self.step, logits, state, rng, *shape)
+        yield from generate(self.stepper(num_samples), logits, state, rng, *shape)
 
     def stream(
         self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
@@ -281,7 +297,7 @@ class CharRNN:
         """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first."""
         stop = self._stop(config)
         drawn = self.generate(prime, 1, config, np.random.default_rng(config.seed))
-        return until((int(token) for (token,) in islice(drawn, config.length)), stop)
+        return until(map(int, islice(drawn, config.length)), stop)
 
     def sample(
         self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
@@ -298,7 +314,7 @@ class CharRNN:
         texts: list[list[int]] = [[] for _ in range(num_samples)]
         running = texts
         for tokens in islice(drawn, config.length):
-            for text, token in zip(texts, tokens.tolist(), strict=True):
+            for text, token in zip(texts, np.atleast_1d(tokens).tolist(), strict=True):
                 text.append(token)
             if stop:
                 running = [text for text in running if text[-len(stop) :] != stop]

@@ -11,52 +11,62 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.layers import softmax_forward
-
 Array = NDArray[Any]
-Step = Callable[[Array, Array], tuple[Array, Array]]  # (characters (N,), state) → (logits (N, V), state)
+Step = Callable[
+    [Array | int, Array], tuple[Array, Array]
+]  # (character, state) → (logits, state), for one or N
 
 
-def probabilities(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
-    """The distribution to draw from.
+def weights(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
+    """What the characters are drawn in proportion to.
 
     Arguments:
-        logits: (N, V).
+        logits: (V,), or (N, V) for N texts.
         temperature: above 1 evens the distribution out, below 1 sharpens it; 0 leaves the likeliest
             character only.
         top_k: how many characters to keep; 0 keeps all. Of equals the first in the vocabulary are kept.
         top_p: the mass to keep, in (0, 1]: the fewest characters that hold at least so much.
 
-    Returns: (N, V) in double precision; each row sums to one.
+    Returns: an array of that shape in double precision; the largest weight of a text is 1.
     """
-    logits = np.asarray(logits, np.float64)
+    w: Array = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
     if temperature == 0:
-        likeliest: Array = np.eye(logits.shape[-1])[logits.argmax(axis=-1)]
+        likeliest: Array = np.eye(w.shape[-1])[w.argmax(axis=-1)]
         return likeliest
-    logits = logits - logits.max(axis=-1, keepdims=True)  # so that a small temperature cannot overflow
-    with np.errstate(over="ignore"):  # -inf is right for what has no chance left
-        p, _, _ = softmax_forward(logits / temperature)
-    if 0 < top_k < p.shape[-1] or top_p < 1:
-        order = np.argsort(-p, axis=-1, kind="stable")  # likeliest first
-        ranked = np.take_along_axis(p, order, axis=-1)
+    w /= max(temperature, 1e-200)  # a smaller one could overflow, and leaves no other chance either
+    np.exp(w, out=w)
+    if 0 < top_k < w.shape[-1] or top_p < 1:
+        order = np.argsort(-w, axis=-1, kind="stable")  # likeliest first
+        ranked = np.take_along_axis(w, order, axis=-1)
         if top_k:
-            ranked[:, top_k:] = 0
-            ranked /= ranked.sum(axis=-1, keepdims=True)
-        before = np.cumsum(ranked, axis=-1) - ranked  # the mass of all likelier characters
-        ranked[before >= top_p] = 0
-        np.put_along_axis(p, order, ranked, axis=-1)
-        p /= p.sum(axis=-1, keepdims=True)
-    return p
+            ranked[..., top_k:] = 0
+        upto = np.cumsum(ranked, axis=-1)  # the mass of a character and all likelier ones
+        ranked[upto - ranked >= top_p * upto[..., -1:]] = 0
+        np.put_along_axis(w, order, ranked, axis=-1)
+    return w
 
 
-def draw(p: Array, rng: np.random.Generator) -> Array:
-    """One character from each row of probabilities (N, V), by inverting the cumulative sum.
+def probabilities(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
+    """The distribution to draw from: ``weights`` scaled so that each text's sum to one."""
+    w: Array = weights(logits, temperature, top_k, top_p)
+    w /= w.sum(axis=-1, keepdims=True)
+    return w
 
-    Returns: (N,) integers. A character whose probability is zero is never drawn.
+
+def draw(w: Array, rng: np.random.Generator) -> Array | int:
+    """One character in proportion to weights (V,), or one from each row of (N, V).
+
+    It inverts the cumulative sum. A character whose weight is zero is never drawn.
+
+    Returns: an integer, or (N,) integers.
     """
-    cumulative = np.cumsum(p, axis=-1)
-    u = rng.random(len(p))[:, np.newaxis] * cumulative[:, -1:]
-    tokens: Array = np.minimum((cumulative <= u).sum(axis=-1), p.shape[-1] - 1)
+    cumulative = np.add.accumulate(w, axis=-1)
+    total = cumulative[..., -1]
+    last: int = w.shape[-1] - 1
+    if w.ndim == 1:
+        return min(int(cumulative.searchsorted(rng.random() * total, side="right")), last)
+    u = rng.random(len(w)) * total
+    tokens: Array = np.minimum((cumulative <= u[:, np.newaxis]).sum(axis=-1), last)
     return tokens
 
 
@@ -68,19 +78,19 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-) -> Iterator[Array]:
+) -> Iterator[Array | int]:
     """Draw characters without end, each one read back in before the next.
 
     Arguments:
-        step: reads a character in every row: the network.
-        logits: (N, V) of the first character to draw.
-        state: (N, H), from which ``logits`` came.
+        step: reads the next character of every text: the network.
+        logits: of the first character to draw, (V,) for one text or (N, V) for N.
+        state: (H,) or (N, H), from which ``logits`` came.
         rng: the only source of chance.
 
-    Yields: (N,) integers, a character for each of N texts.
+    Yields: a character, an integer, or one for each of N texts (N,).
     """
     while True:
-        tokens = draw(probabilities(logits, temperature, top_k, top_p), rng)
+        tokens = draw(weights(logits, temperature, top_k, top_p), rng)
         yield tokens
         logits, state = step(tokens, state)
 

@@ -54,10 +54,13 @@ def test_reading_character_by_character_is_reading_a_window():
     parameters, x, _, a0 = random_window(4, (6, 3, 5, 6))
     model = model_with(parameters)
     logits = model.logits(x, a0).logits
-    state = a0
+    together, alone = model.stepper(3), model.stepper()
+    states, state = a0, a0[1]
     for t in range(6):
-        step, state = model.step(x[t], state)
+        step, states = together(x[t], states)
         np.testing.assert_allclose(step, logits[t], rtol=1e-12)
+        step, state = alone(x[t, 1], state)
+        np.testing.assert_allclose(step, logits[t, 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("V", [2, 3, 26, 65, 256, 2000])

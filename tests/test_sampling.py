@@ -134,12 +134,11 @@ def test_a_long_prime_text_is_read_to_its_end(model):
 
 
 def test_temperature_zero_is_the_likeliest_character_each_time(model):
-    tokens, state = model.vocabulary.encode("a").astype(int), model.initial_state(1)
-    expected = "a"
+    tokens, expected = model.vocabulary.encode("a").astype(int)[:, np.newaxis], "a"
     for _ in range(30):
-        logits, state = model.step(tokens, state)
-        tokens = logits.argmax(axis=-1)
-        expected += model.vocabulary.decode(tokens)
+        logits = model.logits(tokens, model.initial_state(1)).logits
+        tokens = np.append(tokens, logits[-1:].argmax(axis=-1), axis=0)
+        expected += model.vocabulary.decode(tokens[-1])
     assert model.sample("a", length=30, temperature=0) == expected
 
 

@@ -7,11 +7,11 @@ only way it is used), a side prints its first losses, its characters per second 
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 CLIP, RATE, BETAS, EPSILON = 1.0, 1e-3, (0.9, 0.99), 1e-8
 COMPARED = 10  # losses
 Step = Callable[[], float]
+Batch = tuple[Any, Any]  # inputs and targets (T, B)
 
 
 def first_weights(H: int, V: int) -> Any:
@@ -27,18 +28,23 @@ def first_weights(H: int, V: int) -> Any:
     return CharRNN(Vocabulary.of_text("".join(map(chr, range(0x4E00, 0x4E00 + V)))), H)
 
 
-def windows(B: int, T: int, V: int, count: int = 20) -> list[tuple[Any, Any]]:
-    """Characters that partly follow from the one before, so that there is something to learn."""
+def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Batch]:
+    """Inputs and targets (T, B) of ``text``; without one, of characters that partly follow from the last."""
     rng = np.random.default_rng(0)
     tokens = np.cumsum(rng.integers(0, 3, (count * T + 1, B)), axis=0) % V
+    if text:
+        from charrnn import Corpus
+
+        corpus = Corpus.from_files(text)
+        tokens = corpus.tokens[: (count * T + 1) * B].reshape(B, -1).T.astype(np.intp)
     return [(tokens[t : t + T], tokens[t + 1 : t + T + 1]) for t in range(0, count * T, T)]
 
 
-def charrnn_side(H: int, B: int, T: int, V: int, threads: str) -> Step:
+def charrnn_side(H: int, V: int, batches: list[Batch], threads: str) -> Step:
     from charrnn import TrainConfig, optim
     from charrnn.shards import Shards, choose_threads
 
-    model, batches = first_weights(H, V), windows(B, T, V)
+    model, (T, B) = first_weights(H, V), batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
     adam = optim.Adam(model.parameters.flat, config)
     number = choose_threads(threads if threads == "auto" else int(threads), B, H)
@@ -57,14 +63,14 @@ def charrnn_side(H: int, B: int, T: int, V: int, threads: str) -> Step:
     return one_step
 
 
-def torch_side(H: int, B: int, T: int, V: int, threads: str, kind: str) -> Step:
+def torch_side(H: int, V: int, batches: list[Batch], threads: str, kind: str) -> Step:
     """``kind`` of input: onehot, lookup (a one-hot row taken from an identity matrix), or embedding, a
     learned one of H numbers: another network, for large V only."""
     import torch
 
     torch.set_num_threads(int(threads))
     p = {name: torch.tensor(array) for name, array in first_weights(H, V).parameters.items()}
-    batches = [(torch.tensor(x), torch.tensor(y)) for x, y in windows(B, T, V)]
+    batches, B = [(torch.tensor(x), torch.tensor(y)) for x, y in batches], batches[0][0].shape[1]
     embedding = torch.nn.Embedding(V, H)
     eye = torch.eye(V if kind == "lookup" else 1)
     rnn, dense = torch.nn.RNN(H if kind == "embedding" else V, H), torch.nn.Linear(H, V)
@@ -103,7 +109,7 @@ def torch_side(H: int, B: int, T: int, V: int, threads: str, kind: str) -> Step:
     return one_step
 
 
-def jax_side(H: int, B: int, T: int, V: int, threads: str, kind: str) -> Step:
+def jax_side(H: int, V: int, batches: list[Batch], threads: str, kind: str) -> Step:
     """``kind`` of input: onehot, or gather (rows of W_ax)."""
     if threads == "1":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -111,7 +117,7 @@ def jax_side(H: int, B: int, T: int, V: int, threads: str, kind: str) -> Step:
     import jax.numpy as jnp
 
     p = {name: jnp.asarray(array) for name, array in first_weights(H, V).parameters.items()}
-    batches = [(jnp.asarray(x), jnp.asarray(y)) for x, y in windows(B, T, V)]
+    batches, B = [(jnp.asarray(x), jnp.asarray(y)) for x, y in batches], batches[0][0].shape[1]
 
     def loss_of(p: Any, x: Any, y: Any, a: Any) -> Any:
         xW = jax.nn.one_hot(x, V) @ p["W_ax"] if kind == "onehot" else p["W_ax"][x]
@@ -151,17 +157,37 @@ def jax_side(H: int, B: int, T: int, V: int, threads: str, kind: str) -> Step:
 SIDES = {"charrnn": charrnn_side, "torch": torch_side, "jax": jax_side}
 
 
-def measure(side: str, sizes: tuple[int, ...], *how: str, seconds: float = 2) -> dict[str, Any]:
-    """Run one side in a process of its own, for so many seconds."""
-    words = [side, json.dumps(sizes), str(seconds), *how]
+def measure(
+    side: str, sizes: tuple[int, ...], *how: str, text: str = "", seconds: float = 2
+) -> dict[str, Any]:
+    """Run one side in a process of its own, for so many seconds; ``sizes`` are H, B, T and V."""
+    words = [side, json.dumps(sizes), text, str(seconds), *how]
     done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
-def main(side: str, sizes: str, seconds: str, *how: str) -> None:
+def peak(threads: int) -> float:
+    """Billions of operations a second of one large float32 product, in a process of its own."""
+    code = f"from charrnn.bench import peak; print(peak({threads}, 'float32'))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def resident(pid: str) -> tuple[float, float]:
+    """The most memory that was resident in a process, and its present share with shared pages divided
+    among those who share them, in MB."""
+    status = Path("/proc", pid, "status").read_text()
+    shares = Path("/proc", pid, "smaps_rollup").read_text()
+    return tuple(
+        int(next(line for line in text.splitlines() if line.startswith(name)).split()[1]) / 1e3
+        for text, name in ((status, "VmHWM"), (shares, "Pss:"))
+    )
+
+
+def main(side: str, sizes: str, text: str, seconds: str, *how: str) -> None:
     H, B, T, V = json.loads(sizes)
-    step = SIDES[side](H, B, T, V, *how)
+    step = SIDES[side](H, V, windows(B, T, V, text), *how)
     losses = [step() for _ in range(COMPARED)]  # also the warm-up
     times = []
     began = last = time.perf_counter()
@@ -170,10 +196,13 @@ def main(side: str, sizes: str, seconds: str, *how: str) -> None:
         now = time.perf_counter()
         times.append(now - last)
         last = now
+    pids = [str(os.getpid()), *Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    most, shares = zip(*map(resident, pids), strict=True)
     report = {
         "losses": losses,
         "seconds": float(np.median(times)),  # a step
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "resident": sum(most),  # MB
+        "proportional": sum(shares),
     }
     print(json.dumps(report))
 
