@@ -33,13 +33,15 @@ from charrnn.config import (
     TextConfig,
     TrainConfig,
 )
+from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
 from charrnn.flags import GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
-from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
+from charrnn.reading import corpus_name, read_file
+from charrnn.text import Streams, Tokens
 from charrnn.trainer import Progress, package_version, train
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from charrnn.errors import TextError
 from charrnn.layers import cross_entropy_forward
 from charrnn.model import CharRNN
-from charrnn.text import Tokens
+from charrnn.text import Tokens, release
 
 WARM_UP = 256  # characters a row reads before its first scored one
 ROWS = 32
@@ -62,6 +62,7 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     if rows > 1:
         before = np.arange(-WARM_UP, 0)[:, np.newaxis] + start  # (WARM_UP, rows)
         state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state).a[-1].copy()
+        release(tokens)
         state[0] = 0  # the first row has no text before it
     total, hits = 0.0, 0
     T = min(length, max(1, CHUNK // (rows * len(model.vocabulary))))
@@ -71,6 +72,7 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
         scored = here < n  # the last row may be shorter
         here = np.minimum(here, n - 1)
         x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
+        release(tokens)
         window = model.logits(x, state, buffers)
         state = window.a[-1].copy()
         logits, y = window.logits[scored], y[scored]  # (characters, V), (characters,)

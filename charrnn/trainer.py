@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 
 from charrnn import checkpoint, optim
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
+from charrnn.corpus import Corpus
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
 from charrnn.evaluation import evaluate
+from charrnn.files import write_whole
 from charrnn.model import CharRNN
 from charrnn.shards import Shards, choose_threads
-from charrnn.text import Corpus, Streams
+from charrnn.text import Streams
 
 Array = NDArray[Any]
 
@@ -405,7 +407,7 @@ class Trainer:
                     kept.append(line + b"\n")
             except (ValueError, KeyError, TypeError):  # torn by a crash
                 continue
-        checkpoint.write_whole(path, lambda file: file.write(b"".join(kept)))
+        write_whole(path, lambda file: file.write(b"".join(kept)))
 
 
 @contextmanager

@@ -387,11 +387,11 @@ def test_a_file_without_permission(cli, tmp_path):
 def test_an_unreadable_file(cli, tmp_path, monkeypatch):
     path = bad_text(tmp_path, b"abc" * 99)
 
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    outcome = cli("train", path)
+    monkeypatch.setattr(Path, "open", refuse)
+    outcome = cli("train", path, "--out", tmp_path / "run")
     assert (outcome.code, outcome.err) == (2, f"charrnn train: {path}: cannot be read: Permission denied\n")
 
 

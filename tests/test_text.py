@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, TextError
-from charrnn.text import Corpus, Streams, Vocabulary
+from charrnn.text import Streams, Vocabulary
 
 some_text = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
 
