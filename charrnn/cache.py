@@ -22,7 +22,7 @@ from charrnn.files import write_whole
 from charrnn.reading import PIECE, Origin, Progress
 from charrnn.text import Tokens, Vocabulary
 
-FILE = "tokens.bin"  # its name in the folder of a run
+TOKENS = "tokens.bin"  # its name in the folder of a run
 FORMAT = "charrnn tokens 1"
 ALIGNED = 64
 LONGEST_HEADER = 2**26

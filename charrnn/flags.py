@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from charrnn.config import (
+    CacheConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
@@ -22,7 +23,7 @@ ALIASES = {  # char-rnn's names
 }
 
 
-class TrainSettings(TrainConfig, TextConfig):
+class TrainSettings(TrainConfig, CacheConfig, TextConfig):
     """Everything a file for --config may set."""
 
 
@@ -221,7 +222,12 @@ def positive(word: str) -> int:
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help="text files, or folders of them")
+    parser.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        nargs="*",
+        help="text files, compressed or not, or folders of them; - is standard input",
+    )
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:

@@ -244,7 +244,7 @@ class Origin:
     def must_be(self, sha256: str | None, where: str) -> None:
         """Raise an AnotherTextError if a hash is given and this text has another."""
         if sha256 not in (None, self.sha256):
-            raise AnotherTextError(f"the SHA-256 of {where} is {self.sha256[:12]}…, not {sha256[:12]}…")
+            raise AnotherTextError(f"{where}: another text than expected, by its SHA-256 {self.sha256[:12]}…")
 
 
 class Spool:

@@ -104,6 +104,22 @@ def train(
     """
     config = config or TrainConfig()
     run = Path(out)
+    must_be_free(run, resume=resume, overwrite=overwrite)
+    trainer = Trainer(corpus, config, run, progress or Progress())
+    if resume:
+        trainer.restore(about or {})
+    else:
+        trainer.begin(about or {})
+    with _signals() as received:
+        return trainer.run(received)
+
+
+def must_be_free(run: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that a run may be trained in this folder.
+
+    Raises:
+        RunError: it holds a run and neither ``resume`` nor ``overwrite`` is set; or none to resume.
+    """
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be gone on with or replaced, not both")
     if checkpoint.is_run(run):
@@ -114,13 +130,6 @@ def train(
             )
     elif resume:
         raise RunError(f"{run}: there is no run in this folder to resume. See --out")
-    trainer = Trainer(corpus, config, run, progress or Progress())
-    if resume:
-        trainer.restore(about or {})
-    else:
-        trainer.begin(about or {})
-    with _signals() as received:
-        return trainer.run(received)
 
 
 class Trainer:
