@@ -222,12 +222,8 @@ def positive(word: str) -> int:
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "corpus",
-        metavar="CORPUS",
-        nargs="*",
-        help="text files, compressed or not, or folders of them; - is standard input",
-    )
+    text = "text files, plain or .gz, .bz2 or .xz, or folders of them; - is standard input"
+    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help=text)
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:

@@ -68,10 +68,8 @@ def main() -> None:
                 runs = [peak(command)[0], peak(command)[0]]
                 megabytes = text.stat().st_size / 1e6
                 shutil.rmtree(folder / "run")
-            print(
-                f"{file.name:20} {megabytes:6.0f} {float(speed):5.0f} MB/s {runs[0]:7.1f} MB {runs[1]:7.1f} MB",
-                flush=True,
-            )
+            memory = "".join(f" {run:7.1f} MB" for run in runs)
+            print(f"{file.name:20} {megabytes:6.0f} {float(speed):5.0f} MB/s{memory}", flush=True)
 
 
 if __name__ == "__main__":
