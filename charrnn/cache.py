@@ -83,6 +83,8 @@ def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:
             origin = Origin(header["sha256"], sizes, header["encoding"])
             dtype = np.uint32 if origin.encoding else np.uint8
             vocabulary = Vocabulary(np.array(header["symbols"], dtype))
+            if origin.encoding is None and len(vocabulary) != 256:
+                raise ValueError("not all bytes")
             ids, count = vocabulary.dtype.newbyteorder("<"), int(header["count"])
             rest = count * ids.itemsize
             if count < 1 or path.stat().st_size != len(line) + rest + HASH:

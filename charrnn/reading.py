@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -35,6 +36,10 @@ STDIN = "-"
 PIECE = 2**18  # bytes; small enough for a core's own cache, where larger pieces are slower
 IN_MEMORY = 2**23  # bytes of a spool before it goes to disk
 BYTE_ORDER_MARK = "\ufeff"
+BYTE_ORDER_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 COMPRESSED: dict[str, tuple[bytes, Callable[..., Any]]] = {  # ending: how it begins, who reads it
     ".gz": (rb"\x1f\x8b\x08", gzip.open),
     ".bz2": (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", bz2.open),
@@ -192,10 +197,16 @@ def decode_pieces(pieces: Iterable[bytes], encoding: str, where: str) -> Iterato
         TextError: they are not in that encoding; says at which byte of the whole.
         ConfigError: there is no such encoding.
     """
-    decoder = codecs.getincrementaldecoder(check_encoding(encoding))()
-    end = 0
+    codec = check_encoding(encoding)
+    pieces, head, end = iter(pieces), b"", 0
+    if codec in BYTE_ORDER_MARKS:
+        while len(head) < 4 and (piece := next(pieces, b"")):
+            head += piece
+        if not head.startswith(BYTE_ORDER_MARKS[codec]):  # then it is this machine's order; Python's
+            codec += "-le" if sys.byteorder == "little" else "-be"  # decoder of whole texts has it so too
+    decoder = codecs.getincrementaldecoder(codec)()
     try:
-        for piece in pieces:
+        for piece in chain([head], pieces):
             end += len(piece)
             yield decoder.decode(piece)
         yield decoder.decode(b"", final=True)
