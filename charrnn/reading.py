@@ -128,11 +128,16 @@ def read_pieces(source: Path | str) -> Iterator[bytes]:
     try:
         with opened(source) as file:
             begins = file.peek(16)
+            if not begins:
+                return  # at a terminal, to read again would wait for a second Ctrl-D; so below
             kinds = [ending for ending, (magic, _) in COMPRESSED.items() if re.match(magic, begins)]
             if not kinds and isinstance(source, Path) and source.suffix in COMPRESSED:
                 kinds = [source.suffix]
             if not kinds:
-                while piece := file.read(PIECE):
+                size = PIECE
+                while len(piece := file.read(size)) == size:
+                    yield piece
+                if piece:
                     yield piece
                 return
             kind = kinds[0]
