@@ -430,19 +430,17 @@ def ended_cleanly() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted("stopped before training", number)
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
     if threading.current_thread() is not threading.main_thread():
-        names = []
-    numbers = [getattr(signal, name) for name in names]
-    old = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        if old[number] == signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, end)
+        ours = []
+    for number in ours:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def bundled_text() -> Path:

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import mapped_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +68,18 @@ def test_the_windows_cover_each_character_once_and_in_order(n, batch_size, seq_l
     assert streams.batch_size == min(batch_size, (n - 1) // seq_length)
     assert streams.characters(len(streams)) == covered.size
     assert streams.characters(len(streams) + 1) == covered.size + windows[0][0].size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
+def test_windows_of_a_mapped_text_do_not_stay_in_memory(tmp_path):
+    n = 2**23
+    tokens = np.random.default_rng(0).integers(0, 200, n, np.uint8)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    before = most = mapped_memory()
+    for ours, plain in zip(Streams(mapped, 8, 20_000), Streams(tokens, 8, 20_000), strict=True):
+        most = max(most, mapped_memory())
+        for window, expected in zip(ours, plain, strict=True):
+            assert type(window) is np.ndarray
+            np.testing.assert_array_equal(window, expected)
+    assert most - before < 4  # of 8 MB
