@@ -87,8 +87,11 @@ def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | 
 
 
 def corpus_name(paths: Sequence[str | Path]) -> str:
-    """A short name: of the one file without its endings, of the one folder, or of the first one's folder."""
-    named = sorted(Path(path) for path in paths if path != STDIN)
+    """A short name: of the one file without its endings, of the one folder, or of the first one's folder.
+
+    Pipes have no name; a text that came through them alone is called stdin.
+    """
+    named = sorted(Path(path) for path in paths if path != STDIN and not Path(path).is_fifo())
     if not named:
         return "stdin"
     first = named[0].resolve()

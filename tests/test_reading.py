@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+import os
 
 import numpy as np
 import pytest
@@ -94,7 +95,10 @@ def test_compressed_files_that_are_cut_or_damaged_or_something_else(tmp_path, en
             list(read_pieces(path))
 
 
-def test_names():
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+def test_names(tmp_path):
+    fifo = tmp_path / "63"
+    os.mkfifo(fifo)
     assert (
         corpus_name(["/a/book.txt"])
         == corpus_name(["/a/book.txt.gz"])
@@ -102,6 +106,7 @@ def test_names():
         == "book"
     )
     assert corpus_name(["-"]) == "stdin"
+    assert corpus_name([fifo]) == "stdin"
     assert corpus_name(["-", "/a/book.txt"]) == "book"
 
 
