@@ -2,10 +2,11 @@
 
 from charrnn.checkpoint import load
 from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
+from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError
 from charrnn.evaluation import Evaluation, evaluate
 from charrnn.model import CharRNN
-from charrnn.text import Corpus, Vocabulary
+from charrnn.text import Vocabulary
 from charrnn.trainer import train
 
 __all__ = [

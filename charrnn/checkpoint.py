@@ -10,9 +10,8 @@ sees half of one, and a crash leaves the one before. Arrays only, no pickle.
 """
 
 import json
-import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,37 +20,13 @@ from numpy.typing import NDArray
 
 from charrnn.config import TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
+from charrnn.files import write_whole
 from charrnn.model import CharRNN
 from charrnn.text import Vocabulary
 
 Array = NDArray[Any]
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "last.npz", "best.npz"
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place, flush it to disk, and rename it into its place.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written to. What stood there still stands.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        if os.name == "posix":  # the rename itself reaches the disk with the folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -10,13 +10,16 @@ import json
 import math
 import os
 import shlex
+import signal
 import sys
 import textwrap
+import threading
 import tomllib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,25 +28,29 @@ from tqdm import tqdm
 
 from charrnn.bench import bench, plan
 from charrnn.board import board, lines, markdown
+from charrnn.cache import TOKENS, nearest_folder
 from charrnn.calculus import derive
 from charrnn.checkpoint import load, read_note
 from charrnn.config import (
     BenchConfig,
+    CacheConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
     TextConfig,
     TrainConfig,
 )
-from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
+from charrnn.corpus import Corpus
+from charrnn.errors import AnotherTextError, CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
 from charrnn.flags import BenchSettings, GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
+from charrnn.reading import STDIN, corpus_name, read_file
 from charrnn.shards import available_cores, choose_threads
-from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
-from charrnn.trainer import Progress, package_version, train
+from charrnn.text import Streams, Tokens
+from charrnn.trainer import Progress, must_be_free, package_version, train
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked
 AT_ONCE = 64  # texts of one drawing
@@ -68,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(args, str(error), 2)
     except MemoryError as error:
         return fail(args, f"not enough memory: {error}. Ask for a smaller network or smaller windows", 2)
+    except Interrupted as stopped:
+        return fail(args, str(stopped), 128 + stopped.signal)
     except KeyboardInterrupt:
         return fail(args, "interrupted", 130)
     except OSError as error:
@@ -100,11 +109,12 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
 
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    out = Path(args.out or default_out(args.corpus))
     if args.resume:
-        run = Path(args.out or default_out(args.corpus))
-        saved = read_note(run)
-        values |= saved["settings"] | part_of(saved["corpus"], TextConfig)
-        args.out, args.corpus = run, args.corpus or saved["corpus"].get("sources", [])
+        saved = read_note(out)
+        kept = saved["corpus"]
+        values |= saved["settings"] | part_of(kept, TextConfig) | part_of(kept, CacheConfig)
     if args.config:
         values |= read_toml(Path(args.config))
     try:
@@ -113,11 +123,25 @@ def train_command(args: argparse.Namespace) -> int:
         raise ConfigError(f"{blamed(args)}{error}") from None
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
-    corpus = read_corpus(args.corpus, reading)
     if args.gradcheck:
+        corpus = read_corpus(args.corpus or kept.get("sources", []), reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
-    out = Path(args.out or default_out(args.corpus))
+    must_be_free(out, resume=args.resume, overwrite=args.overwrite)
+    cache = out / TOKENS
+    if settings["cache_dir"]:
+        cache = Path(settings["cache_dir"]).absolute()
+        cache.mkdir(parents=True, exist_ok=True)
+    if args.resume:
+        try:
+            corpus = text_of_run(args, kept, reading, cache)
+        except AnotherTextError as error:
+            raise RunError(
+                f"{out}: this run was trained on another text: {error}. Give the text as it was, or start a "
+                "new run with --out"
+            ) from None
+    else:
+        corpus = read_corpus(args.corpus, reading, cache=cache)
     print(
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
         f"seed {config.seed}, run {out}"
@@ -129,7 +153,11 @@ def train_command(args: argparse.Namespace) -> int:
             out,
             resume=args.resume,
             overwrite=args.overwrite,
-            about={"sources": [str(Path(path).resolve()) for path in args.corpus], **reading},
+            about={
+                "sources": [source_of(path) for path in args.corpus] or kept.get("sources", []),
+                "cache_dir": str(cache) if settings["cache_dir"] else "",
+                **reading,
+            },
             progress=Bar(),
         )
     except Interrupted as stopped:
@@ -190,17 +218,20 @@ def eval_command(args: argparse.Namespace) -> int:
     saved = note["corpus"]
     reading = {name: value for name, value in saved.items() if name in ("encoding", "glob")}
     reading |= given(args, TextConfig)
-    corpus = read_corpus(
-        args.corpus or saved.get("sources", []),
-        TextConfig(**reading).model_dump() | {"bytes": model.vocabulary.is_bytes},
-        vocabulary=model.vocabulary,
-        ignore_unknown=args.ignore_unknown,
-    )
-    if not args.corpus and corpus.sha256 != saved.get("sha256"):
-        raise RunError(
-            f"{corpus.name}: this text has changed since {run} was trained on it, so its parts are no "
-            "longer the same. Name the CORPUS to score it as it is"
-        )
+    reading = TextConfig(**reading).model_dump() | {"bytes": model.vocabulary.is_bytes}
+    how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
+    if args.corpus:
+        corpus = read_corpus(args.corpus, reading, **how)
+    else:
+        shared = Path(str(saved.get("cache_dir", "")))
+        cache = shared if saved.get("cache_dir") and shared.is_dir() else run / TOKENS
+        try:
+            corpus = text_of_run(args, saved, reading, cache, **how)
+        except AnotherTextError as error:
+            raise RunError(
+                f"{error}: this text has changed since {run} was trained on it, so its parts are no longer "
+                "the same. Name the CORPUS to score it as it is"
+            ) from None
     split = args.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
     if split != "all":
@@ -376,10 +407,81 @@ COMMANDS = {
 
 def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
     """The text that was named, or the bundled one; says what there is to say about it."""
-    corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how)
+    if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
+        print("reading the text from standard input; Ctrl-D ends it", file=sys.stderr)
+    with ended_cleanly():
+        corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
     for note in corpus.notes:
         print(note, file=sys.stderr)
     return corpus
+
+
+def text_of_run(
+    args: argparse.Namespace, kept: dict[str, Any], reading: dict[str, Any], cache: Path, **how: Any
+) -> Corpus:
+    """The text a run was trained on: read again, unless it is in the cache and came through a pipe.
+
+    Arguments:
+        kept: what config.json notes of it.
+
+    Raises:
+        AnotherTextError: it is not the same text any more.
+        RunError: it came through a pipe, is not piped again, and is not in the cache.
+    """
+    sha256, sources = str(kept.get("sha256")), kept.get("sources", [])
+    if args.corpus or STDIN not in sources:
+        if not (cache.exists() or os.access(nearest_folder(cache), os.W_OK)):
+            return read_corpus(args.corpus or sources, reading, sha256=sha256, **how)
+        return read_corpus(args.corpus or sources, reading, cache=cache, sha256=sha256, **how)
+    named = {key: reading[key] for key in ("bytes", "encoding")}
+    try:
+        return Corpus.from_cache(cache, str(kept.get("name")), sha256, **named, progress=reading_bar)
+    except RunError as error:
+        raise RunError(
+            f"{error}. The text came through a pipe and stands nowhere else: pipe it again, "
+            "… | charrnn train - --resume --out RUN"
+        ) from None
+
+
+def source_of(path: str) -> str:
+    """Where a text is to be found again: the whole path of a file or folder, - for what was piped."""
+    return STDIN if path == STDIN or Path(path).is_fifo() else str(Path(path).resolve())
+
+
+@contextmanager
+def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A bar of bytes, for what takes longer than half a second."""
+    with tqdm(
+        desc=what,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        dynamic_ncols=True,
+        delay=0.5,
+        leave=False,
+        disable=None,  # where standard error is not a terminal
+    ) as bar:
+        yield bar.update
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what goes on as Ctrl-C does, so that nothing half written is left."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("stopped before training", number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def bundled_text() -> Path:
@@ -393,7 +495,7 @@ def bundled_text() -> Path:
 
 def default_out(corpus: Sequence[str]) -> Path:
     """runs/NAME-OF-CORPUS."""
-    return Path("runs", corpus_name([Path(path) for path in corpus] or [bundled_text()]))
+    return Path("runs", corpus_name(corpus or [bundled_text()]))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

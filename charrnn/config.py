@@ -85,6 +85,16 @@ class TextConfig(Settings):
     glob: str = Field(default="*.txt", description="which files of a folder to read")
 
 
+class CacheConfig(Settings):
+    """The encoded text."""
+
+    cache_dir: str = Field(
+        default="",
+        description="folder to keep it in, under a name made from the text's hash, so that runs on one text "
+        "share it (default: the run's own folder)",
+    )
+
+
 class ModelConfig(Settings):
     """The network."""
 

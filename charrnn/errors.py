@@ -16,6 +16,10 @@ class TextError(CharRNNError):
     """A text that cannot be read, or cannot be trained on, or has unknown characters."""
 
 
+class AnotherTextError(TextError):
+    """A text that does not have the hash that was asked for."""
+
+
 class RunError(CharRNNError):
     """A run folder that is missing, taken, damaged, or of another model."""
 

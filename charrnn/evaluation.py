@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from charrnn.errors import TextError
 from charrnn.layers import cross_entropy_forward
 from charrnn.model import CharRNN
-from charrnn.text import Tokens
+from charrnn.text import Tokens, release
 
 WARM_UP = 256  # characters a row reads before its first scored one
 ROWS = 32
@@ -59,22 +59,28 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     length = -(-n // rows)
     start = length * np.arange(rows)
     state = model.initial_state(rows)
-    if rows > 1:
-        before = np.arange(-WARM_UP, 0)[:, np.newaxis] + start  # (WARM_UP, rows)
-        state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state).a[-1].copy()
-        state[0] = 0  # the first row has no text before it
-    total, hits = 0.0, 0
     T = min(length, max(1, CHUNK // (rows * len(model.vocabulary))))
     buffers = model.buffers(T, rows)
+    if rows > 1:
+        for t in range(-WARM_UP, 0, T):
+            before = np.arange(t, min(t + T, 0))[:, np.newaxis] + start  # (T, rows)
+            state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, buffers).a[-1].copy()
+            release(tokens)
+        state[0] = 0  # the first row has no text before it
+    total, hits = 0.0, 0
     for t in range(0, length, T):
         here = np.arange(t, min(t + T, length))[:, np.newaxis] + start  # (T, rows)
         scored = here < n  # the last row may be shorter
         here = np.minimum(here, n - 1)
         x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
+        release(tokens)
         window = model.logits(x, state, buffers)
         state = window.a[-1].copy()
-        logits, y = window.logits[scored], y[scored]  # (characters, V), (characters,)
+        logits, y = window.logits.reshape(y.size, -1), y.reshape(-1)  # (characters, V), (characters,)
+        if not scored.all():
+            logits, y = logits[scored.reshape(-1)], y[scored.reshape(-1)]
         hits += int((logits.argmax(axis=-1) == y).sum())
-        loss, _ = cross_entropy_forward(logits[np.newaxis], y[np.newaxis])
-        total += float(loss) * len(y)
+        logits, y = logits[np.newaxis], y[np.newaxis]
+        loss, _ = cross_entropy_forward(logits, y, out=logits)
+        total += float(loss) * y.size
     return Evaluation(n, total / n, hits / n)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from charrnn.config import (
     BenchConfig,
+    CacheConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
@@ -23,7 +24,7 @@ ALIASES = {  # char-rnn's names
 }
 
 
-class TrainSettings(TrainConfig, TextConfig):
+class TrainSettings(TrainConfig, CacheConfig, TextConfig):
     """Everything a file for --config may set."""
 
 
@@ -238,7 +239,8 @@ def positive(word: str) -> int:
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help="text files, or folders of them")
+    text = "text files, plain or .gz, .bz2 or .xz, or folders of them; - is standard input"
+    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help=text)
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Text: from files to integers, and the windows a network is trained on.
+"""Text: characters and their integers, and the windows a network is trained on.
 
 A corpus of n characters becomes n integers in 0…V−1. Its training part is cut into B parallel streams,
 one a row of the batch, and each step reads the next T characters of every stream:
@@ -12,22 +12,19 @@ one a row of the batch, and each step reads the next T characters of every strea
 The state a of each row is carried from one window to the next, so that a stream is read as one text.
 """
 
-import codecs
-import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+import mmap
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ConfigError, TextError
+from charrnn.errors import TextError
+from charrnn.reading import Symbols, code_points, decode
 
 Tokens = NDArray[Any]  # unsigned integers, as narrow as the vocabulary allows
-
-BYTE_ORDER_MARK = "\ufeff"
 
 
 class Vocabulary:
@@ -48,7 +45,7 @@ class Vocabulary:
     @classmethod
     def of_text(cls, text: str) -> Self:
         """The distinct characters (Unicode code points) of ``text``."""
-        return cls(np.unique(code_points(text)))
+        return cls(np.unique(code_points(text)).astype(np.uint32))
 
     @classmethod
     def of_bytes(cls) -> Self:
@@ -59,6 +56,11 @@ class Vocabulary:
     def is_bytes(self) -> bool:
         """Whether the symbols are bytes rather than characters."""
         return self.symbols.dtype == np.uint8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its tokens: the narrowest unsigned integers that count to V − 1."""
+        return np.min_scalar_type(len(self) - 1)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -96,14 +98,33 @@ class Vocabulary:
         if ignore_unknown:
             indices = indices[known]
         elif not known.all():
-            unknown = np.unique(points[~known])
-            names = ", ".join(f"{chr(p)!r} (U+{p:04X})" for p in unknown[:8])
-            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-            raise TextError(
-                f"the model does not know {names}{more}: the text it learned from has only "
-                f"{len(self)} distinct characters. --ignore-unknown drops what it does not know"
-            )
-        return indices.astype(np.min_scalar_type(len(self) - 1))
+            raise self.unknown(points[~known])
+        return indices.astype(self.dtype)
+
+    def unknown(self, points: NDArray[np.integer]) -> TextError:
+        """The error that names these code points, which are not in the vocabulary."""
+        points = np.unique(points)
+        names = ", ".join(f"{chr(p)!r} (U+{p:04X})" for p in points[:8])
+        more = f" and {len(points) - 8} more" if len(points) > 8 else ""
+        return TextError(
+            f"the model does not know {names}{more}: the text it learned from has only "
+            f"{len(self)} distinct characters. --ignore-unknown drops what it does not know"
+        )
+
+    def encode_pieces(self, pieces: Iterable[Symbols], *, ignore_unknown: bool = False) -> Iterator[Tokens]:
+        """The indices of symbols that are in the vocabulary, (n,) for each piece of n of them.
+
+        Others are dropped if ``ignore_unknown`` is set, and are not looked for if not.
+        """
+        if self.is_bytes:
+            yield from pieces
+            return
+        index = np.zeros(sys.maxunicode + 1, self.dtype)
+        index[self.symbols] = np.arange(len(self))
+        known = np.zeros(len(index), bool)
+        known[self.symbols] = True
+        for piece in pieces:
+            yield index.take(piece[known[piece]] if ignore_unknown else piece)
 
     def decode(self, tokens: Iterable[int] | Tokens) -> str:
         """The text of these indices; for a vocabulary of bytes, their UTF-8 text, errors replaced."""
@@ -116,132 +137,6 @@ class Vocabulary:
         if self.is_bytes:
             return np.asarray(tokens, np.uint8).tobytes()
         return self.decode(tokens).encode("utf-8", "surrogatepass")
-
-
-def code_points(text: str) -> NDArray[np.uint32]:
-    """The Unicode code points of ``text``, (n,)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
-
-
-class Parts(NamedTuple):
-    """The three contiguous parts of a corpus, in the order in which they stand in it."""
-
-    train: Tokens
-    val: Tokens
-    test: Tokens
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A text as integers, with what is known of where it came from.
-
-    Attributes:
-        tokens: (n,) indices into the vocabulary.
-        vocabulary: the characters they stand for.
-        name: a short name: the file's or folder's, without its ending.
-        size: in bytes, as it stands on disk.
-        sha256: the hash of those bytes, in hexadecimal.
-        notes: what a reader of the text should be told (a byte-order mark that was dropped).
-    """
-
-    tokens: Tokens
-    vocabulary: Vocabulary
-    name: str
-    size: int
-    sha256: str
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_files(
-        cls,
-        *paths: str | Path,
-        bytes: bool = False,
-        encoding: str = "utf-8",
-        glob: str = "*.txt",
-        vocabulary: Vocabulary | None = None,
-        ignore_unknown: bool = False,
-    ) -> Self:
-        """Read files, and the files in folders that match ``glob``, joined in sorted order.
-
-        Line ends are kept as they are; nothing is put between two files. With ``bytes`` the 256 byte
-        values are the vocabulary and the files are not decoded. A ``vocabulary`` given is used
-        instead of the text's own.
-
-        Raises:
-            TextError: a file is missing, cannot be read, cannot be decoded, or is empty; a folder has no
-                match; the text has one distinct character only, or some that a given vocabulary lacks.
-            ConfigError: there is no such encoding.
-        """
-        as_bytes = bytes or (vocabulary is not None and vocabulary.is_bytes)
-        files = find_files(paths, glob)
-        digest, size, notes = hashlib.sha256(), 0, []
-        texts, blobs = [], []
-        for file in files:
-            blob = read_file(file)
-            digest.update(blob)
-            size += len(blob)
-            if as_bytes:
-                blobs.append(blob)
-                continue
-            text = decode(blob, encoding, file)
-            if text.startswith(BYTE_ORDER_MARK):
-                text = text[1:]
-                notes.append(f"{file}: a byte-order mark at the start was dropped")
-            texts.append(text)
-        name = corpus_name([Path(path) for path in paths])
-        where = str(paths[0]) if len(paths) == 1 else f"{len(files)} files"
-        content = b"".join(blobs) if as_bytes else "".join(texts)
-        if not content:
-            raise TextError(f"{where}: the text is empty. Give a file with some text in it")
-        if vocabulary is None:
-            vocabulary = cls._vocabulary(content, where)
-        try:
-            tokens = vocabulary.encode(content, ignore_unknown=ignore_unknown)
-        except TextError as error:
-            raise TextError(f"{where}: {error}") from None
-        return cls(tokens, vocabulary, name, size, digest.hexdigest(), tuple(notes))
-
-    @classmethod
-    def from_text(cls, text: str | bytes, name: str = "text") -> Self:
-        """A corpus from a string, or from bytes with the 256 byte values as vocabulary.
-
-        Raises:
-            TextError: the text is empty or has one distinct character only.
-        """
-        if not text:
-            raise TextError(f"{name}: the text is empty")
-        vocabulary = cls._vocabulary(text, name)
-        blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        tokens = vocabulary.encode(text)
-        return cls(tokens, vocabulary, name, len(blob), hashlib.sha256(blob).hexdigest())
-
-    @staticmethod
-    def _vocabulary(content: str | bytes, where: str) -> Vocabulary:
-        if len(set(content)) < 2:
-            raise TextError(
-                f"{where}: the text is one character, {content[:1]!r}, {len(content):,} times over. "
-                "There is nothing to predict: give a text with at least two distinct characters"
-            )
-        return Vocabulary.of_bytes() if isinstance(content, bytes) else Vocabulary.of_text(content)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def split(self, val_fraction: float, test_fraction: float = 0.0) -> Parts:
-        """Cut the text in three: its beginning to train on, then validation, then test.
-
-        Raises:
-            ConfigError: the fractions are negative or leave nothing to train on.
-        """
-        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
-            raise ConfigError(
-                f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to "
-                "train on: together they must stay below 1"
-            )
-        n = len(self.tokens)
-        test = n - round(n * test_fraction)
-        val = test - round(n * val_fraction)
-        return Parts(self.tokens[:val], self.tokens[val:test], self.tokens[test:])
 
 
 class Streams:
@@ -264,12 +159,14 @@ class Streams:
                 f"{seq_length + 1:,} (--seq-length and the character after). "
                 "Lower --seq-length or give a longer text"
             )
+        self._tokens = tokens
         self.seq_length = seq_length
         self.batch_size = min(batch_size, (len(tokens) - 1) // seq_length)
         length = (len(tokens) - 1) // self.batch_size
         n = length * self.batch_size
-        self.inputs = tokens[:n].reshape(self.batch_size, length)
-        self.targets = tokens[1 : n + 1].reshape(self.batch_size, length)
+        plain = np.asarray(tokens)
+        self.inputs = plain[:n].reshape(self.batch_size, length)
+        self.targets = plain[1 : n + 1].reshape(self.batch_size, length)
 
     def __len__(self) -> int:
         """Windows in one pass over the text."""
@@ -286,69 +183,20 @@ class Streams:
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         here = slice(index * self.seq_length, (index + 1) * self.seq_length)
-        return self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
+        window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
+        release(self._tokens)
+        return window
 
     def __iter__(self) -> Iterator[tuple[Tokens, Tokens]]:
         return (self[index] for index in range(len(self)))
 
 
-def corpus_name(paths: Sequence[Path]) -> str:
-    """A short name: of the one file without its ending, of the one folder, or of the first one's folder."""
-    first = sorted(paths)[0].resolve()
-    if len(paths) > 1:
-        first = first.parent
-    return (first.name if first.is_dir() else first.stem) or "text"
+def release(tokens: Tokens) -> None:
+    """Let go of the pages of a memory-mapped text that have been read.
 
-
-def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path]:
-    """The files that ``paths`` name, folders searched with ``glob``; sorted, each once.
-
-    Raises:
-        TextError: a path does not exist, or a folder has no file that matches.
+    They would count as this process's memory for as long as the system has some to spare. Should they be
+    wanted again, the system still has them in its own cache. Nothing happens to an ordinary array.
     """
-    files: set[Path] = set()
-    for path in map(Path, paths):
-        if path.is_dir():
-            try:
-                found = [file for file in path.glob(glob) if file.is_file()]
-            except (ValueError, NotImplementedError, IndexError) as error:
-                raise ConfigError(f"--glob {glob!r}: is no pattern for file names: {error}") from None
-            if not found:
-                raise TextError(f"{path}: no file in this folder matches {glob!r}. See --glob")
-            files.update(found)
-        elif path.exists():
-            files.add(path)
-        else:
-            raise TextError(f"{path}: no such file or folder")
-    if not files:
-        raise TextError("no text given: name at least one file or folder")
-    return sorted(files)
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a file, or a TextError that says why they cannot be had."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TextError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def decode(blob: bytes, encoding: str, where: str | Path) -> str:
-    """``blob`` as text.
-
-    Raises:
-        TextError: it is not in that encoding; says at which byte.
-        ConfigError: there is no such encoding.
-    """
-    try:
-        codecs.lookup(encoding)
-        return blob.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{where}: not {encoding}: byte 0x{blob[error.start]:02x} at offset {error.start:,} "
-            f"({error.reason}). Name the text's --encoding, or use --bytes"
-        ) from None
-    except LookupError:
-        raise ConfigError(
-            f"--encoding: {encoding!r} is not a text encoding; try utf-8, utf-16, latin-1 or cp1252"
-        ) from None
+    pages = getattr(tokens, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

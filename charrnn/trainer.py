@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 
 from charrnn import checkpoint, optim
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
+from charrnn.corpus import Corpus
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
 from charrnn.evaluation import evaluate
+from charrnn.files import write_whole
 from charrnn.model import CharRNN
 from charrnn.shards import Shards, choose_threads
-from charrnn.text import Corpus, Streams
+from charrnn.text import Streams
 
 Array = NDArray[Any]
 
@@ -102,6 +104,22 @@ def train(
     """
     config = config or TrainConfig()
     run = Path(out)
+    must_be_free(run, resume=resume, overwrite=overwrite)
+    trainer = Trainer(corpus, config, run, progress or Progress())
+    if resume:
+        trainer.restore(about or {})
+    else:
+        trainer.begin(about or {})
+    with _signals() as received:
+        return trainer.run(received)
+
+
+def must_be_free(run: Path, *, resume: bool, overwrite: bool) -> None:
+    """Check that a run may be trained in this folder.
+
+    Raises:
+        RunError: it holds a run and neither ``resume`` nor ``overwrite`` is set; or none to resume.
+    """
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be gone on with or replaced, not both")
     if checkpoint.is_run(run):
@@ -112,13 +130,6 @@ def train(
             )
     elif resume:
         raise RunError(f"{run}: there is no run in this folder to resume. See --out")
-    trainer = Trainer(corpus, config, run, progress or Progress())
-    if resume:
-        trainer.restore(about or {})
-    else:
-        trainer.begin(about or {})
-    with _signals() as received:
-        return trainer.run(received)
 
 
 class Trainer:
@@ -405,7 +416,7 @@ class Trainer:
                     kept.append(line + b"\n")
             except (ValueError, KeyError, TypeError):  # torn by a crash
                 continue
-        checkpoint.write_whole(path, lambda file: file.write(b"".join(kept)))
+        write_whole(path, lambda file: file.write(b"".join(kept)))
 
 
 @contextmanager

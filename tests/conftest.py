@@ -16,6 +16,12 @@ hypothesis.settings.load_profile("charrnn")
 PROVERB = "the fox who asked twice was answered once; the hen who never asked knew.\n"
 
 
+def mapped_memory() -> float:
+    """How much memory of files is in this process's pages, in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
 class Outcome(NamedTuple):
     code: int
     out: str

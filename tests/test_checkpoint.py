@@ -12,9 +12,9 @@ from charrnn.checkpoint import (
     read_json,
     write_arrays,
     write_json,
-    write_whole,
 )
 from charrnn.errors import RunError
+from charrnn.files import write_whole
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -205,6 +206,137 @@ def test_gradcheck_of_the_network_to_be_trained(cli, text_file, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+# -- train: large, compressed and piped texts -------------------------------------------------------
+
+
+def tokens_file(path):
+    """What changes when it is written again."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def test_the_encoded_text_is_kept_and_used_again(cli, tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(PROVERB * 40)
+    assert cli("train", text, "--out", out, "--max-steps", 2, *TINY).code == 0
+    made = tokens_file(out / "tokens.bin")
+    assert cli("train", "--resume", "--out", out, "--max-steps", 4).code == 0
+    assert cli("eval", out).code == 0
+    assert cli("train", text, "--overwrite", "--out", out, "--max-steps", 2, *TINY).code == 0
+    assert tokens_file(out / "tokens.bin") == made
+    (out / "tokens.bin").write_bytes(b"torn")
+    outcome = cli("eval", out)
+    assert (outcome.code, outcome.err) == (
+        0,
+        f"{out / 'tokens.bin'}: damaged: not a whole file of an encoded text; it is made anew\n",
+    )
+    assert cli("eval", out).err == ""
+    text.write_text(PROVERB * 39)
+    made = tokens_file(out / "tokens.bin")
+    assert "has changed since" in cli("eval", out).err
+    assert "another text" in cli("train", "--resume", "--out", out).err
+    assert "there is a run" in cli("train", text, "--out", out).err  # said before the text is read
+    assert tokens_file(out / "tokens.bin") == made
+
+
+def test_runs_share_a_cache_dir(cli, text_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--cache-dir", "caches", "--max-steps", 2, *TINY]
+    for out in ("a", "b"):
+        assert cli("train", text_file, "--out", out, *words).code == 0
+    (file,) = Path("caches").iterdir()
+    made = tokens_file(file)
+    assert not Path("a/tokens.bin").exists()
+    monkeypatch.chdir("/")  # it is found from everywhere
+    assert cli("eval", tmp_path / "a").code == 0
+    assert cli("train", "--resume", "--out", tmp_path / "a", "--max-steps", 3).code == 0
+    assert tokens_file(tmp_path / "caches" / file.name) == made
+    shutil.rmtree(tmp_path / "caches")  # and done without
+    assert cli("eval", tmp_path / "a").code == 0
+    assert cli("train", "--resume", "--out", tmp_path / "a", "--max-steps", 4).code == 0
+
+
+def test_a_cache_dir_that_is_a_file(cli, text_file, tmp_path):
+    outcome = cli("train", text_file, "--out", tmp_path / "run", "--cache-dir", text_file)
+    assert (outcome.code, outcome.err) == (2, f"charrnn train: {text_file}: File exists\n")
+
+
+def test_a_compressed_text_is_the_same_text(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt.gz").write_bytes(gzip.compress((PROVERB * 40).encode()))
+    assert cli("train", "book.txt.gz", "--max-steps", 2, *TINY).code == 0
+    Path("book.txt").write_text(PROVERB * 40)
+    assert cli("train", "book.txt", "--resume", "--max-steps", 3).code == 0
+    Path("book.txt.gz").write_bytes(gzip.compress((PROVERB * 40).encode())[:-9])
+    outcome = cli("train", "book.txt.gz", "--out", "other")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "book.txt.gz: not a whole .gz file" in outcome.err
+    assert not Path("other").exists()
+
+
+def pipe(blob, *words, **options):
+    """The command line with ``blob`` on its standard input. Returns: exit code, output, errors."""
+    process = start(*words, stdin=subprocess.PIPE, **options)
+    out, err = process.communicate(blob, timeout=60)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_a_piped_text_is_trained_on_resumed_and_evaluated(cli, tmp_path):
+    blob, out = (PROVERB * 40).encode(), tmp_path / "runs" / "stdin"
+    code, said, _ = pipe(blob, "train", "-", "--max-steps", 2, *TINY, cwd=tmp_path)
+    assert code == 0
+    assert "stdin: 2,920 characters" in said
+    made = tokens_file(out / "tokens.bin")
+    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
+    assert cli("eval", out).code == 0
+    assert pipe(blob, "train", "-", "--resume", "--out", out, "--max-steps", 4)[0] == 0
+    code, _, errors = pipe(blob[1:], "train", "-", "--resume", "--out", out, "--max-steps", 5)
+    assert code == 2
+    assert "this run was trained on another text" in errors
+    assert tokens_file(out / "tokens.bin") == made
+    assert {path.name for path in out.iterdir()} == {
+        "best.npz",
+        "config.json",
+        "last.npz",
+        "metrics.jsonl",
+        "tokens.bin",
+    }
+    whole = (out / "tokens.bin").read_bytes()
+    (out / "tokens.bin").write_bytes(whole[:-1])
+    for words in (["train", "--resume", "--out", out], ["eval", out]):
+        outcome = cli(*words)
+        assert outcome.code == 2
+        assert re.search(r"tokens.bin: damaged.* pipe it again", outcome.err)
+    assert pipe(blob, "train", "-", "--resume", "--out", out, "--max-steps", 4)[0] == 0
+    assert (out / "tokens.bin").read_bytes() == whole
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_text_is_read_leaves_nothing(tmp_path, number, code):
+    process = start("train", "-", "--out", tmp_path / "run", stdin=subprocess.PIPE)
+    process.stdin.write(PROVERB.encode() * 200_000)  # more than a pipe holds: it is being read
+    process.stdin.flush()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert len(errors.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals")
+def test_a_terminal_is_told_what_is_waited_for(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = start("train", "-", "--out", tmp_path / "run", stdin=theirs)
+    assert process.stderr.readline() == b"reading the text from standard input; Ctrl-D ends it\n"
+    os.write(ours, b"\x04")
+    assert b"standard input: the text is empty" in process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    os.close(ours)
+    os.close(theirs)
+
+
 # -- gradcheck --------------------------------------------------------------------------------------
 
 
@@ -387,11 +519,11 @@ def test_a_file_without_permission(cli, tmp_path):
 def test_an_unreadable_file(cli, tmp_path, monkeypatch):
     path = bad_text(tmp_path, b"abc" * 99)
 
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    outcome = cli("train", path)
+    monkeypatch.setattr(Path, "open", refuse)
+    outcome = cli("train", path, "--out", tmp_path / "run")
     assert (outcome.code, outcome.err) == (2, f"charrnn train: {path}: cannot be read: Permission denied\n")
 
 

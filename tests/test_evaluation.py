@@ -1,11 +1,14 @@
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import mapped_memory
 
 import charrnn
 from charrnn.evaluation import ROWS, WARM_UP, Evaluation
+from charrnn.text import release
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +58,21 @@ def test_units():
     assert score.bits_per_char == pytest.approx(3)
     assert score.perplexity == pytest.approx(8)
     assert Evaluation(10, 1e4, 0).perplexity == math.inf
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
+def test_a_mapped_text_is_scored_as_it_is_and_does_not_stay_in_memory(model, tmp_path, monkeypatch):
+    tokens = np.random.default_rng(2).integers(0, 7, 2**22, np.uint8)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    assert charrnn.evaluate(model, mapped[:9001]) == charrnn.evaluate(model, tokens[:9001])
+    before, most = mapped_memory(), 0.0
+
+    def watched(pages):
+        nonlocal most
+        release(pages)
+        most = max(most, mapped_memory())
+
+    monkeypatch.setattr("charrnn.evaluation.release", watched)
+    charrnn.evaluate(model, mapped)
+    assert 0 < most < before + 2  # of 4 MB

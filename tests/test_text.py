@@ -1,12 +1,14 @@
-import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import mapped_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.errors import CharRNNError, ConfigError, TextError
-from charrnn.text import Corpus, Streams, Vocabulary
+from charrnn.corpus import Corpus
+from charrnn.errors import TextError
+from charrnn.text import Streams, Vocabulary
 
 some_text = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
 
@@ -25,54 +27,9 @@ def test_any_bytes_survive_the_round_trip(blob):
     assert len(corpus.vocabulary) == 256
 
 
-def test_characters_are_code_points(tmp_path):
-    path = tmp_path / "zh.txt"
-    path.write_bytes("寒随穷律变\r\n𝄞é".encode())
-    corpus = Corpus.from_files(path)
-    assert len(corpus) == 9  # the clef is one character, and so is é; the line end is two
-    assert corpus.size == 23
-    assert corpus.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert corpus.vocabulary.decode(corpus.tokens) == "寒随穷律变\r\n𝄞é"
-
-
 def test_tokens_are_as_narrow_as_the_vocabulary_allows():
     assert Corpus.from_text("ab").tokens.dtype == np.uint8
     assert Corpus.from_text("".join(map(chr, range(0x4E00, 0x4F50)))).tokens.dtype == np.uint16
-
-
-def test_a_byte_order_mark_is_dropped_and_said(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbfab")
-    corpus = Corpus.from_files(path)
-    assert corpus.vocabulary.decode(corpus.tokens) == "ab"
-    assert "byte-order mark" in corpus.notes[0]
-    as_bytes = Corpus.from_files(path, bytes=True)
-    assert len(as_bytes) == 5  # bytes are bytes
-    assert as_bytes.notes == ()
-
-
-def test_files_and_folders_are_joined_in_sorted_order(tmp_path):
-    for name, text in (("b.txt", "two "), ("a.txt", "one "), ("c.md", "three ")):
-        (tmp_path / name).write_text(text)
-    folder = Corpus.from_files(tmp_path)
-    assert folder.vocabulary.decode(folder.tokens) == "one two "
-    assert folder.name == tmp_path.name
-    everything = Corpus.from_files(tmp_path, glob="*")
-    assert everything.vocabulary.decode(everything.tokens) == "one two three "
-    named = Corpus.from_files(tmp_path / "c.md", tmp_path / "a.txt")
-    assert named.vocabulary.decode(named.tokens) == "one three "
-
-
-def test_encodings(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(TextError, match=r"offset 2 .*--encoding.*--bytes"):
-        Corpus.from_files(path)
-    corpus = Corpus.from_files(path, encoding="latin-1")
-    assert corpus.vocabulary.decode(corpus.tokens) == "naïve"
-    for codec in ("klingon", "base64"):  # the second is a codec, but not of text
-        with pytest.raises(ConfigError, match=codec):
-            Corpus.from_files(path, encoding=codec)
 
 
 def test_unknown_characters_are_named_or_dropped():
@@ -88,21 +45,6 @@ def test_unknown_characters_are_named_or_dropped():
 def test_symbols_that_are_no_vocabulary_are_refused(symbols):
     with pytest.raises(TextError):
         Vocabulary(np.array(symbols, np.uint32))
-
-
-@given(st.integers(2, 400), st.floats(0, 0.5), st.floats(0, 0.49))
-def test_the_parts_are_contiguous_and_whole(n, val_fraction, test_fraction):
-    tokens = np.arange(n)
-    corpus = Corpus(tokens, Vocabulary.of_bytes(), "n", n, "")
-    parts = corpus.split(val_fraction, test_fraction)
-    np.testing.assert_array_equal(np.concatenate(parts), tokens)
-    assert len(parts.test) == round(n * test_fraction)
-    assert abs(len(parts.val) - n * val_fraction) <= 1
-
-
-def test_fractions_that_leave_nothing_are_refused():
-    with pytest.raises(CharRNNError, match="below 1"):
-        Corpus.from_text("abc").split(0.5, 0.5)
 
 
 @given(st.integers(2, 500), st.integers(1, 20), st.integers(1, 30))
@@ -126,3 +68,18 @@ def test_the_windows_cover_each_character_once_and_in_order(n, batch_size, seq_l
     assert streams.batch_size == min(batch_size, (n - 1) // seq_length)
     assert streams.characters(len(streams)) == covered.size
     assert streams.characters(len(streams) + 1) == covered.size + windows[0][0].size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
+def test_windows_of_a_mapped_text_do_not_stay_in_memory(tmp_path):
+    n = 2**23
+    tokens = np.random.default_rng(0).integers(0, 200, n, np.uint8)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    before = most = mapped_memory()
+    for ours, plain in zip(Streams(mapped, 8, 20_000), Streams(tokens, 8, 20_000), strict=True):
+        most = max(most, mapped_memory())
+        for window, expected in zip(ours, plain, strict=True):
+            assert type(window) is np.ndarray
+            np.testing.assert_array_equal(window, expected)
+    assert most - before < 4  # of 8 MB
