@@ -188,6 +188,17 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     threads: Threads = Field(
         default="auto", description="cores that share a batch, a process on each; auto takes those there are"
     )
+    checkpoint_every: int = Field(
+        default=0,
+        ge=0,
+        description="keep the activations of every K-th time step only and compute the others again, for "
+        "long windows; 0 keeps all within --memory-budget",
+    )
+    memory_budget: int = Field(
+        default=1000,
+        ge=1,
+        description="MB that the activations of a window may take; past it one step in √T is kept",
+    )
     eval_every: int | None = Field(
         default=None,
         ge=0,

@@ -148,15 +148,24 @@ class CharRNN:
         """Memory for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
         return Buffers.allocate(seq_length, batch_size, self.hidden_size, len(self.vocabulary), self.dtype)
 
-    def logits(self, inputs: Array, state: Array, buffers: Buffers | None = None) -> Buffers:
-        """Run over a window without a loss: fills the activations and the logits (F1, F2, inside of F3)."""
+    def bytes_per_step(self, batch_size: int) -> int:
+        """What each time step takes in such memory."""
+        return (3 * self.hidden_size + len(self.vocabulary)) * batch_size * self.dtype.itemsize
+
+    def activations(self, inputs: Array, state: Array, buffers: Buffers | None = None) -> Buffers:
+        """Run over a window without its output: fills the activations (F1, F2)."""
         p = self.parameters
         T, B = inputs.shape[:2]
         buffers = self.buffers(T, B) if buffers is None else buffers.first(T)
-        a = buffers.a
-        xW = layers.embedding_forward(inputs, p["W_ax"], out=a[1:])
-        layers.recurrence_forward(xW, state, p["W_aa"], p["b_a"], out=a)
-        layers.dense_forward(a[1:], p["W_ya"], p["b_y"], out=buffers.logits)
+        xW = layers.embedding_forward(inputs, p["W_ax"], out=buffers.a[1:])
+        layers.recurrence_forward(xW, state, p["W_aa"], p["b_a"], out=buffers.a)
+        return buffers
+
+    def logits(self, inputs: Array, state: Array, buffers: Buffers | None = None) -> Buffers:
+        """Run over a window without a loss: fills the activations and the logits (F1, F2, inside of F3)."""
+        p = self.parameters
+        buffers = self.activations(inputs, state, buffers)
+        layers.dense_forward(buffers.a[1:], p["W_ya"], p["b_y"], out=buffers.logits)
         return buffers
 
     def forward(
@@ -187,13 +196,21 @@ class CharRNN:
         return loss, Window(x, y, buffers)
 
     def backward(
-        self, window: Window, gradients: Parameters | None = None, *, input_gradient: bool = False
+        self,
+        window: Window,
+        gradients: Parameters | None = None,
+        *,
+        share: float = 1.0,
+        future: Array | None = None,
+        input_gradient: bool = False,
     ) -> tuple[Parameters, Array | None, Array]:
         """The gradients of a window's loss (B1–B9). Uses up the window: call it once for each forward.
 
         Arguments:
             window: from ``forward``.
             gradients: written if given; made anew if not.
+            share: of a segment, its part of the window's time steps, over which the loss is the mean.
+            future: of a segment, what the one after it sends back, that one's da⟨0⟩ (B, H).
             input_gradient: also compute dx⟨t⟩, which training has no use for.
 
         Returns: the gradients of the parameters, dx (T, B, V) or None, and da⟨0⟩ (B, H).
@@ -202,7 +219,11 @@ class CharRNN:
         g = p.like() if gradients is None else gradients
         a, da, dz = window.buffers.a, window.buffers.da, window.buffers.dz
         dlogits = layers.cross_entropy_backward(window.buffers.logits, window.y)
+        if share != 1:
+            dlogits *= share
         layers.dense_backward(dlogits, a[1:], p["W_ya"], g["W_ya"], g["b_y"], out=da)
+        if future is not None:
+            da[-1] += future
         _, da0 = layers.recurrence_backward(da, a, p["W_aa"], out=dz)
         layers.recurrence_backward_weights(dz, a, g["W_aa"], g["b_a"])
         layers.embedding_backward(dz, window.x, g["W_ax"], scratch=da)
@@ -210,19 +231,49 @@ class CharRNN:
         return g, dx, da0
 
     def loss_and_gradients(
-        self, inputs: Array, targets: Array, state: Array | None = None
+        self,
+        inputs: Array,
+        targets: Array,
+        state: Array | None = None,
+        *,
+        checkpoint_every: int = 0,
+        buffers: Buffers | None = None,
+        gradients: Parameters | None = None,
     ) -> tuple[float, Parameters, Array]:
         """The loss of a window, the gradient of every parameter, and the state after it.
 
         Arguments:
             inputs, targets: (T, B) integers in 0…V−1; the target is the character after the input.
             state: a⟨0⟩ (B, H), the state that the window before returned; zeros if not given.
+            checkpoint_every: K, to keep a⟨t⟩ of every K-th step only and compute the others again on the
+                way back (Gruslys et al. 2016): the memory of K + T/K steps in place of T, for about a
+                third more time. 0 keeps all.
+            buffers: memory to work in, for windows of K steps; made anew if not given.
+            gradients: written if given; made anew if not.
 
         Returns: the loss (mean over T·B characters, in nats), the gradients by name, and a⟨T⟩ (B, H).
         """
-        loss, window = self.forward(inputs, targets, state)
-        gradients, _, _ = self.backward(window)
-        return float(loss), gradients, window.state
+        T, K = len(targets), checkpoint_every
+        if not 0 < K < T:
+            loss, window = self.forward(inputs, targets, state, buffers)
+            g, _, _ = self.backward(window, gradients)
+            return float(loss), g, window.state
+        buffers = self.buffers(K, targets.shape[1]) if buffers is None else buffers
+        kept = [self.initial_state(targets.shape[1]) if state is None else state]
+        segments = [slice(t, min(t + K, T)) for t in range(0, T, K)]
+        for segment in segments[:-1]:
+            kept.append(self.activations(inputs[segment], kept[-1], buffers).a[-1].copy())
+        total, future, after = 0.0, None, kept[0]
+        g, part = self.parameters.like() if gradients is None else gradients, self.parameters.like()
+        g.flat[...] = 0
+        for segment, before in zip(reversed(segments), reversed(kept), strict=True):
+            loss, window = self.forward(inputs[segment], targets[segment], before, buffers)
+            share = (segment.stop - segment.start) / T
+            total += share * float(loss)
+            after = window.state if future is None else after
+            _, _, future = self.backward(window, part, share=share, future=future)
+            g.flat += part.flat
+        return total, g, after
 
     def stepper(self, num_samples: int = 1) -> Step:
         """A function that reads the next character: (character, state (H,)) → (logits (V,), state (H,)).

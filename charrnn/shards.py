@@ -68,13 +68,16 @@ def choose_threads(threads: str | int, batch_size: int, hidden_size: int) -> int
 class Shards:
     """Computes the loss and gradients of whole batches; use it as a context manager."""
 
-    def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int):
+    def __init__(
+        self, model: CharRNN, seq_length: int, batch_size: int, threads: int, checkpoint_every: int = 0
+    ):
         """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
         bounds = [batch_size * i // threads for i in range(threads + 1)]
         self.gradients = model.parameters.like()  # of the last batch
         self._model = model
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._buffers = model.buffers(seq_length, bounds[1])
+        self._buffers = model.buffers(checkpoint_every or seq_length, bounds[1])
+        self._checkpoint_every = checkpoint_every
         self._sizes = seq_length, batch_size, threads
         self._workers: list[Worker] = []
         self._stack = ExitStack()
@@ -85,7 +88,7 @@ class Shards:
             if len(self._rows) > 1:
                 self._memory = Memory(self._model, *self._sizes)
             for i, rows in enumerate(self._rows[1:]):
-                worker = Worker(self._model, self._memory, self._sizes, i, rows)
+                worker = Worker(self._model, self._memory, self._sizes, i, rows, self._checkpoint_every)
                 stack.callback(worker.end)
                 self._workers.append(worker)
             if self._workers:
@@ -126,7 +129,7 @@ class Shards:
             worker.begin(T)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
-        loss, after = one_shard(self._model, *part, self._buffers, self.gradients)
+        loss, after = one_shard(self._model, *part, self._checkpoint_every, self._buffers, self.gradients)
         if not self._workers:
             return loss, self.gradients.flat, after
         loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
@@ -140,13 +143,19 @@ class Shards:
 
 
 def one_shard(
-    model: CharRNN, inputs: Array, targets: Array, state: Array, buffers: Buffers, gradients: Parameters
+    model: CharRNN,
+    inputs: Array,
+    targets: Array,
+    state: Array,
+    checkpoint_every: int,
+    buffers: Buffers,
+    gradients: Parameters,
 ) -> tuple[float, Array]:
     """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
+    how: Any = {"checkpoint_every": checkpoint_every, "buffers": buffers, "gradients": gradients}
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-        loss, window = model.forward(inputs, targets, state, buffers)
-        model.backward(window, gradients)
-    return float(loss), window.state
+        loss, _, after = model.loss_and_gradients(inputs, targets, state, **how)
+    return loss, after
 
 
 class Memory:
@@ -197,7 +206,15 @@ def open_block(size: int, file: Any = None) -> tuple[Any, mmap.mmap]:
 class Worker:
     """A process that computes one shard."""
 
-    def __init__(self, model: CharRNN, memory: Memory, sizes: tuple[int, int, int], index: int, rows: slice):
+    def __init__(
+        self,
+        model: CharRNN,
+        memory: Memory,
+        sizes: tuple[int, int, int],
+        index: int,
+        rows: slice,
+        checkpoint_every: int,
+    ):
         """Start it; ``sizes`` are those that ``memory`` was made with."""
         self.rows = rows
         path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # '' too, the folder we are in
@@ -215,7 +232,7 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._words, self._replies = self._process.stdin, self._process.stdout
-        self._send((model, sizes, memory.file, index, rows))
+        self._send((model, sizes, memory.file, index, rows, checkpoint_every))
 
     def begin(self, T: int) -> None:
         """Have it compute the window of T steps that lies in the shared memory."""
@@ -260,17 +277,17 @@ def work() -> None:
     words, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing else may come between the replies
     with suppress(EOFError, BrokenPipeError), threadpool_limits(1, "blas"):
-        model, sizes, file, index, rows = pickle.load(words)
+        model, sizes, file, index, rows, checkpoint_every = pickle.load(words)
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = model.buffers(sizes[0], rows.stop - rows.start)
+        buffers = model.buffers(checkpoint_every or sizes[0], rows.stop - rows.start)
         while True:
             T = pickle.load(words)
             part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
             reply: float | Exception
             try:
-                reply, memory.state[rows] = one_shard(model, *part, buffers, gradients)
+                reply, memory.state[rows] = one_shard(model, *part, checkpoint_every, buffers, gradients)
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

@@ -182,7 +182,9 @@ class Trainer:
         began = saved - self.elapsed
         try:
             with (
-                Shards(self.model, config.seq_length, streams.batch_size, threads) as shards,
+                Shards(
+                    self.model, config.seq_length, streams.batch_size, threads, self._checkpoint_every()
+                ) as shards,
                 np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
             ):
                 while self.step < self.total_steps:
@@ -212,6 +214,21 @@ class Trainer:
         best = checkpoint.load(self.path)
         test = evaluate(best, self.parts.test).loss if len(self.parts.test) > 1 else None
         return Result(self.path, best, self.step, self.best_val_loss, test, self.elapsed)
+
+    def _checkpoint_every(self) -> int:
+        """How many time steps from one whose activations are kept to the next; 0 if all are."""
+        config, T = self.config, self.config.seq_length
+        if config.checkpoint_every:
+            return config.checkpoint_every
+        megabytes = T * self.model.bytes_per_step(self.streams.batch_size) / 1e6
+        if megabytes <= config.memory_budget:
+            return 0
+        every = math.isqrt(T - 1) + 1
+        self.progress.say(
+            f"the activations of {T:,} time steps would take {megabytes:,.0f} MB, over --memory-budget "
+            f"{config.memory_budget}: as with --checkpoint-every {every}, the others are computed again"
+        )
+        return every
 
     def _one_step(self, shards: Shards) -> tuple[int, float, float, float]:
         """One window of every stream.

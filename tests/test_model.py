@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -61,6 +62,34 @@ def test_reading_character_by_character_is_reading_a_window():
         np.testing.assert_allclose(step, logits[t], rtol=1e-12)
         step, state = alone(x[t, 1], state)
         np.testing.assert_allclose(step, logits[t, 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 11, 12, 13])
+def test_keeping_every_kth_activation_gives_the_same_gradients(every):
+    parameters, x, y, a0 = random_window(6, (12, 3, 5, 6))
+    model = model_with(parameters)
+    loss, expected, after = model.loss_and_gradients(x, y, a0)
+    memory = {"buffers": model.buffers(every, 3), "gradients": model.parameters.like()}
+    for _ in range(2):  # the second time in memory that was used before
+        part_loss, gradients, part_after = model.loss_and_gradients(
+            x, y, a0, checkpoint_every=every, **memory
+        )
+        assert part_loss == pytest.approx(loss, rel=1e-13)
+        np.testing.assert_array_equal(part_after, after)
+        for name, gradient in expected.items():
+            np.testing.assert_allclose(gradients[name], gradient, atol=1e-12 * np.abs(gradient).max(), rtol=0)
+
+
+def test_keeping_every_kth_activation_takes_less_memory():
+    model = charrnn.CharRNN(vocabulary(10), 16)
+    text = np.random.default_rng(0).integers(0, 10, (2501, 4))
+    peaks = []
+    for every in (0, 50):
+        tracemalloc.start()
+        model.loss_and_gradients(text[:-1], text[1:], checkpoint_every=every)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 15  # 50 + 2500/50 steps in place of 2500
 
 
 @pytest.mark.parametrize("V", [2, 3, 26, 65, 256, 2000])

@@ -50,6 +50,18 @@ def test_one_shard_is_the_model_itself():
     np.testing.assert_array_equal(sharded_state, state)
 
 
+def test_shards_that_keep_every_kth_activation():
+    _, x, y, a0 = random_window(0, (9, 4, 12, 10))
+    model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12, dtype=float)
+    loss, expected, after = model.loss_and_gradients(x, y, a0)
+    with Shards(model, 9, 4, 2, checkpoint_every=4) as shards:
+        sharded_loss, flat, sharded_after = shards.loss_and_gradients(x, y, a0)
+        assert shards._buffers.a.shape == (5, 2, 12)
+    assert sharded_loss == pytest.approx(loss, rel=1e-13)
+    assert np.abs(flat - expected.flat).max() <= 1e-13 * np.abs(expected.flat).max()
+    np.testing.assert_allclose(sharded_after, after, rtol=1e-13)
+
+
 def test_a_shorter_window_uses_the_same_buffers():
     _, x, y, a0 = random_window(0, (9, 4, 12, 10))
     model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12, dtype=float)

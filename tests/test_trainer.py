@@ -378,3 +378,23 @@ def test_weights_gone_wrong_are_never_saved(corpus, tmp_path, val_fraction):
     with pytest.raises(DivergedError, match=r"not finite at step 1 \(nothing was saved before\)"):
         train(corpus, tmp_path, **wild, val_fraction=val_fraction)
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_window_past_the_memory_budget_keeps_some_activations_only(corpus, tmp_path):
+    class Said(Progress):
+        def __init__(self):
+            self.lines = []
+
+        def say(self, text):
+            self.lines.append(text)
+
+    long = {"hidden_size": 128, "seq_length": 600, "batch_size": 4, "max_steps": 2, "dtype": "float64"}
+    said = Said()
+    train(corpus, tmp_path / "all", progress=said, **long)
+    assert said.lines == []
+    train(corpus, tmp_path / "some", progress=said, memory_budget=1, **long)
+    (line,) = said.lines
+    assert "600 time steps would take 8 MB, over --memory-budget 1: as with --checkpoint-every 25" in line
+    for one, other in zip(metrics(tmp_path / "all"), metrics(tmp_path / "some"), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-12)
+        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-11)
