@@ -39,6 +39,7 @@ from charrnn.exercises import mark
 from charrnn.flags import GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
+from charrnn.terminal import Writer, shown
 from charrnn.text import Corpus, Streams, Tokens, corpus_name, read_file
 from charrnn.trainer import Progress, package_version, train
 
@@ -91,17 +92,22 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line."""
     with suppress(OSError):  # there may be no terminal any more
-        print(f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}", file=sys.stderr)
+        line = f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}"
+        print(shown(line, sys.stderr), file=sys.stderr)
     return code
 
 
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
+    if args.start and not args.resume:
+        raise ConfigError("--from: names the save that --resume goes on from: give both")
     if args.resume:
         run = Path(args.out or default_out(args.corpus))
         saved = read_note(run)
         values |= saved["settings"] | part_of(saved["corpus"], TextConfig)
-        args.out, args.corpus = run, args.corpus or saved["corpus"].get("sources", [])
+        args.out, args.corpus = run, args.corpus or sources_of(saved)
+    if args.init_from:
+        values["hidden_size"] = load(args.init_from).hidden_size
     if args.config:
         values |= read_toml(Path(args.config))
     try:
@@ -115,7 +121,7 @@ def train_command(args: argparse.Namespace) -> int:
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
     out = Path(args.out or default_out(args.corpus))
-    print(
+    say(
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
         f"seed {config.seed}, run {out}"
     )
@@ -124,27 +130,35 @@ def train_command(args: argparse.Namespace) -> int:
             corpus,
             config,
             out,
-            resume=args.resume,
+            resume=args.start or args.resume,
             overwrite=args.overwrite,
+            init_from=args.init_from,
+            allow_changed_corpus=args.allow_changed_corpus,
             about={"sources": [str(Path(path).resolve()) for path in args.corpus], **reading},
-            progress=Bar(),
+            progress=Bar(raw=args.raw),
         )
     except Interrupted as stopped:
         with suppress(OSError):  # there may be no terminal any more
-            print(
-                f"{stopped}; saved. To go on: charrnn train --resume --out {shlex.quote(str(out))}",
-                flush=True,
-            )
+            say(f"{stopped}. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
         return 128 + stopped.signal
     scores = [
         f"{name} {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character"
         for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss))
         if loss is not None
     ]
-    print("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
-    print(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n")
-    print(f"More of it: charrnn sample {shlex.quote(str(out))}")
+    say("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
+    say(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n", raw=args.raw)
+    say(f"More of it: charrnn sample {shlex.quote(str(out))}")
     return 0
+
+
+def sources_of(note: dict[str, Any]) -> list[str]:
+    """Where the text of a run stood when it was last given."""
+    sources: list[str] = note["corpus"].get("sources", [])
+    for source in map(Path, sources):  # the note may be a stranger's: no device, no pipe
+        if source.exists() and not (source.is_file() or source.is_dir()):
+            raise TextError(f"{source}: neither a file nor a folder")
+    return sources
 
 
 def blamed(args: argparse.Namespace) -> str:
@@ -160,23 +174,19 @@ def sample_command(args: argparse.Namespace) -> int:
     config = SampleConfig(**given(args, SampleConfig))
     model = load(args.run, args.which)
     prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
-    write, decode = sys.stdout.buffer.write, model.vocabulary.decode_bytes
+    writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
     with threadpool_limits(1, "blas"):
         if args.num_samples > 1:
             rng = np.random.default_rng(config.seed)
             for done in range(0, args.num_samples, AT_ONCE):
                 count = min(AT_ONCE, args.num_samples - done)
                 for text in model.draw_many(prime, count, config, rng):
-                    write(decode(prime) + decode(text) + b"\n")
-                sys.stdout.buffer.flush()
+                    writer.write(decode(prime) + decode(text) + b"\n")
             return 0
-        write(decode(prime))
+        writer.write(decode(prime))
         for token in model.draw(prime, config):
-            write(decode([token]))
-            sys.stdout.buffer.flush()
-    if sys.stdout.isatty():
-        write(b"\n")
-    sys.stdout.buffer.flush()
+            writer.write(decode([token]))
+    writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
     return 0
 
 
@@ -188,7 +198,7 @@ def eval_command(args: argparse.Namespace) -> int:
     reading = {name: value for name, value in saved.items() if name in ("encoding", "glob")}
     reading |= given(args, TextConfig)
     corpus = read_corpus(
-        args.corpus or saved.get("sources", []),
+        args.corpus or sources_of(note),
         TextConfig(**reading).model_dump() | {"bytes": model.vocabulary.is_bytes},
         vocabulary=model.vocabulary,
         ignore_unknown=args.ignore_unknown,
@@ -213,7 +223,7 @@ def eval_command(args: argparse.Namespace) -> int:
         rest = {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}
         print(json.dumps({**named, **asdict(score), **rest}))
     else:
-        print(
+        say(
             f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
             f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
             f"accuracy {score.accuracy:.2%}"
@@ -333,11 +343,16 @@ COMMANDS = {
 # -- what the commands read and show ----------------------------------------------------------------
 
 
+def say(text: str, *, raw: bool = False) -> None:
+    """Print what may hold characters of a text or a name."""
+    print(text if raw else shown(text, sys.stdout), flush=True)
+
+
 def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
     """The text that was named, or the bundled one; says what there is to say about it."""
     corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how)
     for note in corpus.notes:
-        print(note, file=sys.stderr)
+        print(shown(note, sys.stderr), file=sys.stderr)
     return corpus
 
 
@@ -386,6 +401,10 @@ def framed(text: str) -> str:
 class Bar(Progress):
     """A Progress on the terminal: a bar on standard error, lines on standard output."""
 
+    def __init__(self, *, raw: bool = False):
+        """``raw``: samples are printed as they are."""
+        self.raw = raw
+
     def start(self, characters: int, total: int) -> None:
         self._loss = math.nan
         self._bar = tqdm(
@@ -410,11 +429,19 @@ class Bar(Progress):
             f"({val_loss / math.log(2):.3f} bits){'  best' if best else ''}"
         )
 
+    def went_back(self, characters: int) -> None:
+        self._loss = math.nan
+        self._bar.n = characters
+        self._bar.refresh()
+
     def sampled(self, text: str) -> None:
-        self.say("\n" + framed(text) + "\n")
+        self._write("\n" + framed(text) + "\n", self.raw)
 
     def say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
+        self._write(text)
+
+    def _write(self, text: str, raw: bool = False) -> None:
+        tqdm.write(text if raw else shown(text, sys.stdout), file=sys.stdout)
         sys.stdout.flush()
 
     def stop(self) -> None:

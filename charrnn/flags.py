@@ -117,6 +117,21 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     train.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="with --resume: go on from an older save of that folder, such as step-1200.npz",
+    )
+    train.add_argument(
+        "--allow-changed-corpus",
+        action="store_true",
+        help="with --resume: go on though the text has changed",
+    )
+    train.add_argument(
+        "--init-from", metavar="RUN", help="start a new run from the weights of another (fine-tuning)"
+    )
+    add_raw(train)
+    train.add_argument(
         "--gradcheck",
         action="store_true",
         help="check the gradients of a network of these sizes, on this text, and exit",
@@ -146,6 +161,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     add_which(sample)
     add_unknown(sample)
+    add_raw(sample)
     add_settings(sample, SampleConfig)
 
     evaluate = commands.add_parser(
@@ -238,6 +254,14 @@ def add_unknown(parser: argparse.ArgumentParser) -> None:
         "--ignore-unknown",
         action="store_true",
         help="drop characters that the network does not know",
+    )
+
+
+def add_raw(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="print drawn text as it is on a terminal too, control characters and all",
     )
 
 

@@ -1,12 +1,13 @@
 import json
+import math
 import os
 import signal
 
 import numpy as np
 import pytest
+from conftest import assert_same_run, metrics, position
 
 import charrnn
-from charrnn import trainer
 from charrnn.checkpoint import read_arrays, read_json, write_arrays
 from charrnn.errors import DivergedError, Interrupted, RunError, TextError
 from charrnn.shards import Shards
@@ -21,28 +22,11 @@ SETTINGS = {
     "learning_rate": 0.01,
     "log_every": 1,
 }
-TIMES = ("elapsed", "chars_per_second")
 
 
 def train(corpus, out, *, progress=None, resume=False, **changes):
     config = charrnn.TrainConfig(**SETTINGS | changes)
     return charrnn.train(corpus, config, out, resume=resume, progress=progress)
-
-
-def metrics(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
-
-
-def assert_same_run(one, other):
-    """The same bits in every array, and the same lines but for the clock."""
-    for name in ("last.npz", "best.npz"):
-        arrays, others = read_arrays(one / name), read_arrays(other / name)
-        assert arrays.keys() == others.keys()
-        for key in arrays:
-            if key != "progress":  # holds the time elapsed
-                np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
-    assert metrics(one) == metrics(other)
 
 
 class Signal(Progress):
@@ -87,7 +71,8 @@ def finished(corpus, tmp_path_factory):
 
 def test_what_a_run_leaves_on_disk(corpus, finished):
     run = finished.path
-    assert sorted(p.name for p in run.iterdir()) == ["best.npz", "config.json", "last.npz", "metrics.jsonl"]
+    files = [".lock", "best.npz", "config.json", "last.npz", "metrics.jsonl", "step-82.npz"]
+    assert sorted(path.name for path in run.iterdir()) == files
     note = read_json(run / "config.json")
     assert charrnn.TrainConfig(**note["settings"]).hidden_size == 16
     assert note["corpus"]["name"] == "proverb"
@@ -131,7 +116,7 @@ def test_looking_at_a_run_does_not_change_it(corpus, finished, tmp_path):
     assert len(spy.scores) == looked_at.steps
     assert len(spy.samples) == looked_at.steps - 1
     last, expected = (read_arrays(run / "last.npz") for run in (tmp_path, finished.path))
-    for name in expected.keys() - {"progress"}:
+    for name in expected.keys() - {"position"}:
         np.testing.assert_array_equal(last[name], expected[name], err_msg=name)
 
 
@@ -161,31 +146,38 @@ def test_sigterm_saves_too(corpus, tmp_path):
     with pytest.raises(Interrupted) as stopped:
         train(corpus, tmp_path, progress=Signal(5, signal.SIGTERM))
     assert stopped.value.signal == signal.SIGTERM
-    assert json.loads(str(read_arrays(tmp_path / "last.npz")["progress"]))["step"] == 5
+    assert position(tmp_path)["step"] == 5
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_second_ctrl_c_stops_at_once(corpus, tmp_path):
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        train(corpus, tmp_path, progress=Signal(50, times=2))
-    assert not isinstance(stopped.value, Interrupted)
-    assert charrnn.load(tmp_path).hidden_size == 16  # saved at the last validation
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(corpus, finished, tmp_path, number):
+    with pytest.raises(Interrupted, match="at once") as stopped:
+        train(corpus, tmp_path, progress=Signal(50, number, times=2))
+    assert stopped.value.signal == number
+    assert position(tmp_path)["step"] == 41  # saved at the last validation
+    train(corpus, tmp_path, resume=True)
+    assert_same_run(tmp_path, finished.path)
 
 
-def test_a_run_ended_before_its_first_save_resumes_from_the_start(corpus, finished, tmp_path):
+def test_a_run_ended_in_its_first_steps_resumes_from_the_start(corpus, finished, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(corpus, tmp_path, progress=Signal(3, times=2))
-    assert not (tmp_path / "last.npz").exists()
+    assert position(tmp_path)["step"] == 0
+    train(corpus, tmp_path, resume=True)
+    assert_same_run(tmp_path, finished.path)
+    for path in [*tmp_path.glob("*.npz"), tmp_path / "metrics.jsonl"]:  # killed when it had just begun
+        path.unlink()
     train(corpus, tmp_path, resume=True)
     assert_same_run(tmp_path, finished.path)
 
 
 def test_a_run_whose_last_state_is_gone_is_not_thrown_away(corpus, tmp_path):
-    train(corpus, tmp_path, epochs=1)
+    train(corpus, tmp_path, epochs=1, keep=1, max_rollbacks=0)
     (tmp_path / "last.npz").unlink()
     best = (tmp_path / "best.npz").read_bytes()
     with pytest.raises(RunError, match=r"last.npz: missing.*--overwrite"):
-        train(corpus, tmp_path, resume=True)
+        train(corpus, tmp_path, epochs=1, resume=True)
     assert (tmp_path / "best.npz").read_bytes() == best
 
 
@@ -251,13 +243,26 @@ def test_a_report_that_fails_loses_nothing(corpus, finished, tmp_path, method):
 
 @pytest.mark.parametrize(
     "damage",
-    [{"step": -5}, {"step": "7"}, {"best_val_loss": "x"}, {"losses": {}}, {"losses": 3}, {"elapsed": None}],
+    [
+        {"step": -5},
+        {"step": "7"},
+        {"step": None},
+        {"best_val_loss": "x"},
+        {"best_val_loss": math.nan},
+        {"since_log": [1.0]},
+        {"since_log": [1.0, -1]},
+        {"elapsed": None},
+        {"rollbacks": -1},
+        {"metrics_bytes": 1.5},
+        {"kept": [[1]]},
+        {"more": 1},
+    ],
 )
-def test_a_state_that_makes_no_sense_is_refused(corpus, tmp_path, damage):
+def test_a_position_that_makes_no_sense_is_refused(corpus, tmp_path, damage):
     train(corpus, tmp_path, epochs=1)
     arrays = read_arrays(tmp_path / "last.npz")
-    progress = json.loads(str(arrays["progress"])) | damage
-    write_arrays(tmp_path / "last.npz", arrays | {"progress": np.array(json.dumps(progress))})
+    at = json.loads(str(arrays["position"])) | damage
+    write_arrays(tmp_path / "last.npz", arrays | {"position": np.array(json.dumps(at))})
     with pytest.raises(RunError, match="cannot be resumed from"):
         train(corpus, tmp_path, epochs=2, resume=True)
 
@@ -292,11 +297,23 @@ def test_divergence_keeps_what_was_good(corpus, tmp_path):
     train(corpus, tmp_path, epochs=1)
     step = metrics(tmp_path)[-1]["step"]
     good = (tmp_path / "last.npz").read_bytes()
-    with pytest.raises(
-        DivergedError, match=rf"not finite at step {step + 1}.*saved: step {step}.*--learning-rate"
-    ):
-        train(corpus, tmp_path, epochs=2, resume=True, learning_rate=1e38, warmup_steps=0, clip_norm=0)
+    wild = {"learning_rate": 1e38, "warmup_steps": 0, "clip_norm": 0}
+    message = rf"not finite at step {step + 1}.*saved: step {step}.*--learning-rate \(now 1e\+38\)"
+    with pytest.raises(DivergedError, match=message):
+        train(corpus, tmp_path, epochs=2, resume=True, max_rollbacks=0, **wild)
     assert (tmp_path / "last.npz").read_bytes() == good
+    best = (tmp_path / "best.npz").read_bytes()
+    spy = Spy()
+    with pytest.raises(DivergedError, match=r"tried: 1e\+38, 5e\+37, 2.5e\+37\)"):
+        train(corpus, tmp_path, epochs=2, resume=True, max_rollbacks=2, progress=spy, **wild)
+    assert [f"back to step {step}" in line for line in spy.said].count(True) == 2
+    assert (tmp_path / "best.npz").read_bytes() == best
+    after, before = read_arrays(tmp_path / "last.npz"), read_arrays(tmp_path / "best.npz")
+    np.testing.assert_array_equal(after["W_aa"], before["W_aa"])
+    spy = Spy()
+    train(corpus, tmp_path, epochs=2, resume=True, progress=spy)
+    assert position(tmp_path)["rollbacks"] == 0  # another rate than the one that was halved
+    assert not any("back to step" in line for line in spy.said)
 
 
 def test_the_state_is_carried_and_starts_each_epoch_at_zero(corpus, tmp_path, monkeypatch):
@@ -355,7 +372,7 @@ def test_without_validation_the_last_network_is_the_result(corpus, tmp_path):
 def test_both_clips_limit_the_step(corpus, tmp_path):
     """With plain SGD at rate 1, the first step is the clipped gradient itself."""
     plain = {"optimizer": "sgd", "momentum": 0, "learning_rate": 1, "warmup_steps": 0, "max_steps": 1}
-    first = trainer.Trainer(corpus, charrnn.TrainConfig(**SETTINGS), tmp_path, Progress()).model
+    first = charrnn.CharRNN(corpus.vocabulary, 16)
     moved = {}
     for name, clip in (
         ("none", {"clip_norm": 0}),
@@ -375,6 +392,8 @@ def test_both_clips_limit_the_step(corpus, tmp_path):
 def test_weights_gone_wrong_are_never_saved(corpus, tmp_path, val_fraction):
     """The first loss is finite, but the step it leads to is not."""
     wild = {"optimizer": "sgd", "learning_rate": 1e38, "clip_norm": 0, "warmup_steps": 0, "max_steps": 1}
-    with pytest.raises(DivergedError, match=r"not finite at step 1 \(nothing was saved before\)"):
+    with pytest.raises(DivergedError, match=r"not finite at step 1 \(saved: step 0\)"):
         train(corpus, tmp_path, **wild, val_fraction=val_fraction)
-    assert not list(tmp_path.glob("*.npz"))
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["last.npz"]
+    first = charrnn.CharRNN(corpus.vocabulary, 16)
+    np.testing.assert_array_equal(charrnn.load(tmp_path).parameters.flat, first.parameters.flat)
