@@ -100,7 +100,7 @@ class Position(BaseModel):
     best_step: int | None = None
     validations_since_best: int = Field(default=0, ge=0)
     rollbacks: int = Field(default=0, ge=0, le=1000)
-    rollback_step: int = Field(default=0, ge=0)  # where to go back to: the last validation, or the beginning
+    rollback_step: int = Field(default=0, ge=0)  # of the last validation that was not bad, or the beginning
     metrics_bytes: int = Field(default=0, ge=0)  # of metrics.jsonl
     kept: list[tuple[int, int]] = []  # step and rollback_step of the saves before this one
 
@@ -424,8 +424,8 @@ class Trainer:
                         self._log(rate, norm, now - logged, score)
                         logged = now
                     if due or now - saved > config.save_every:
-                        if due:
-                            at.rollback_step = at.step
+                        if due and (score[1] if score else at.smoothed_loss or 0) <= self._level():
+                            at.rollback_step = at.step  # worse than guessing is nothing to go back to
                         self.save()
                         saved = now
                     self._tell(self.progress.step, characters, loss)  # once all is on disk
@@ -504,14 +504,18 @@ class Trainer:
 
     def _must_not_explode(self, loss: float) -> None:
         at = self.at
-        if at.first_loss is None or at.smoothed_loss is None:
-            at.first_loss = at.smoothed_loss = loss
-        at.smoothed_loss = SMOOTHING * at.smoothed_loss + (1 - SMOOTHING) * loss
-        guess = math.log(len(self.model.vocabulary))
-        if at.smoothed_loss > EXPLODED * max(guess, at.first_loss):
+        at.first_loss = loss if at.first_loss is None else at.first_loss
+        before = loss if at.smoothed_loss is None else at.smoothed_loss
+        at.smoothed_loss = SMOOTHING * before + (1 - SMOOTHING) * loss
+        if at.smoothed_loss > EXPLODED * self._level():
+            guess = math.log(len(self.model.vocabulary))
             raise DivergedError(
                 f"the loss has exploded to {loss:.4g} at step {at.step + 1:,} (guessing costs {guess:.2f})"
             )
+
+    def _level(self) -> float:
+        """The loss of guessing evenly; or of the first step, where weights taken over began above that."""
+        return max(math.log(len(self.model.vocabulary)), self.at.first_loss or 0)
 
     def _go_back(self, error: DivergedError) -> None:
         """Go back to the last validation, or the beginning, and on with half the learning rate.
@@ -535,7 +539,7 @@ class Trainer:
         before = position_from(arrays, file)
         before.rollbacks, before.elapsed = at.rollbacks + 1, at.elapsed
         self._take(arrays, before, file)
-        self.save()
+        self.save(before.metrics_bytes)
         checkpoint.cut_metrics(run, before.metrics_bytes)
         self.progress.went_back(self.streams.characters(before.step))
         self.progress.say(
@@ -618,8 +622,11 @@ class Trainer:
             value["init_from"] = init_from
         checkpoint.write_json(self.path / checkpoint.CONFIG, value)
 
-    def save(self) -> None:
+    def save(self, metrics_bytes: int | None = None) -> None:
         """Write last.npz; keep the one before under its step, and drop those that are no longer needed.
+
+        Arguments:
+            metrics_bytes: how much of metrics.jsonl counts; all of it if not given.
 
         The lines of metrics.jsonl reach the disk before the last.npz that counts them, and best.npz after
         the last.npz that it can be made from.
@@ -636,7 +643,8 @@ class Trainer:
         needed = {*newest, *(kept[step] for step in newest), at.rollback_step}
         at.kept = sorted((step, back) for step, back in kept.items() if step in needed)
         at.learning_rate = self.config.learning_rate
-        at.metrics_bytes = checkpoint.flush_metrics(run)
+        written = checkpoint.flush_metrics(run)
+        at.metrics_bytes = written if metrics_bytes is None else metrics_bytes
         model = checkpoint.model_arrays(self.model)
         arrays = model | {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
         arrays |= {"state": self.state, "position": np.array(at.model_dump_json())}
