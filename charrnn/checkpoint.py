@@ -484,7 +484,10 @@ def step_file(run: Path, step: int) -> Path:
 
 def step_files(run: Path) -> dict[int, Path]:
     """The saves that are kept beside last.npz, by their step, the newest first."""
-    names = (re.fullmatch(r"step-(0|[1-9][0-9]{0,17})\.npz", path.name) for path in run.iterdir())
+    try:
+        names = [re.fullmatch(r"step-(0|[1-9][0-9]{0,17})\.npz", path.name) for path in run.iterdir()]
+    except OSError:  # the folder is gone: whoever writes to it next will say so
+        return {}
     steps = sorted((int(name[1]) for name in names if name), reverse=True)
     return {step: step_file(run, step) for step in steps}
 

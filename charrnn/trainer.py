@@ -654,7 +654,8 @@ class Trainer:
             self._write_best()
         for step, path in checkpoint.step_files(run).items():
             if step not in needed or step >= at.step:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it will go next time
+                    path.unlink()
 
     def _write_best(self) -> None:
         arrays = checkpoint.model_arrays(self.model) | {"step": np.array(self.at.best_step)}
