@@ -350,7 +350,12 @@ def say(text: str, *, raw: bool = False) -> None:
 
 def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
     """The text that was named, or the bundled one; says what there is to say about it."""
-    corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how)
+    try:
+        corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how)
+    except ValueError as error:  # codecs that are not of files, such as punycode, have errors of their own
+        raise TextError(
+            f"--encoding {reading.get('encoding')!r}: this text cannot be read: {error}"
+        ) from None
     for note in corpus.notes:
         print(shown(note, sys.stderr), file=sys.stderr)
     return corpus

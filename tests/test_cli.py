@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -5,13 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import hypothesis
 import pytest
 from conftest import PROVERB, TINY
+from hypothesis import given
+from hypothesis import strategies as st
 
 import charrnn
+from charrnn.cli import main
 
 ROOT = Path(__file__).parent.parent
 ROW = r"^d(\w+) +(B\d) +(\(.*?\)) +(\S+) +(\S+) +(\(.*?\)) +(\w+)$"
@@ -483,6 +490,49 @@ def test_settings_in_a_run_are_not_trusted(cli, run_folder, tmp_path):
             outcome = cli(*words)
             assert outcome.code == 2
             assert "config.json" in outcome.err
+
+
+# -- anything at all --------------------------------------------------------------------------------
+
+
+def says_what_is_wrong(words):
+    """Run a command: it does its work, or ends with a line or two and the exit code 2."""
+    err = io.StringIO()
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")), redirect_stderr(err):
+        code = main([str(word) for word in words])
+    assert code in (0, 2)
+    assert code == 0 or 1 <= len(err.getvalue().rstrip("\n").split("\n")) <= 2, err.getvalue()
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["utf-8", "utf-16", "utf-7", "cp1252", "shift_jis", "idna", "punycode", "rot13", "a\0"]),
+    st.booleans(),
+)
+def test_any_bytes_for_a_text(blob, encoding, as_bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        text.write_bytes(blob)
+        words = ["--hidden-size", 2, "--seq-length", 2, "--batch-size", 2, "--max-steps", 1]
+        words += ["--encoding", encoding, *(["--bytes"] if as_bytes else [])]
+        says_what_is_wrong(["train", text, "--out", Path(folder) / "run", *words])
+
+
+VALUES = st.integers() | st.floats() | st.booleans() | st.text(max_size=5)
+NAMES = [*charrnn.TrainConfig.model_fields, "self", "bytes", "glob", "x"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3), st.binary(max_size=50))
+@hypothesis.settings(max_examples=100)
+def test_any_settings_in_a_file(settings, rest):
+    """Settings of any value; and those followed by any bytes. (The text's name stops what is right.)"""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "my.toml"
+        lines = (f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        toml = "".join(lines).replace("NaN", "nan").replace("Infinity", "inf").encode()
+        for content in (toml, toml + rest):
+            file.write_bytes(content)
+            says_what_is_wrong(["train", Path(folder) / "none.txt", "--config", file])
 
 
 # -- help -------------------------------------------------------------------------------------------
