@@ -50,8 +50,8 @@ Array = NDArray[Any]
 
 CONFIG, METRICS, LAST, BEST, LOCK = "config.json", "metrics.jsonl", "last.npz", "best.npz", ".lock"
 CHECKSUM = b"sha256:"  # and 64 hexadecimal digits, the last bytes of an npz file
-JSON_BYTES = 2**24  # the largest config.json that is read
-METRICS_BYTES = 2**32
+JSON_BYTES = 2**24  # the largest files that are read: config.json
+METRICS_BYTES = 2**30
 NPZ_BYTES = 2**34
 MEMBERS = 100  # of an npz file
 

@@ -189,6 +189,35 @@ def test_what_cannot_change_on_resume(cli, run_folder):
     assert "--hidden-size 25: this run has 24" in outcome.err
 
 
+def test_an_older_save_can_be_gone_on_from(cli, text_file, tmp_path):
+    words = ["--max-steps", 60, "--save-every", 0, "--keep", 3, *TINY]
+    assert cli("train", text_file, "--out", tmp_path, *words).code == 0
+    (tmp_path / "last.npz").write_bytes(b"PK")
+    broken = cli("train", "--resume", "--out", tmp_path)
+    assert broken.code == 2
+    command = re.search(r"The newest good save is step-59.npz: charrnn (.*)$", broken.err)
+    outcome = cli(*command[1].split())
+    assert outcome.code == 0
+    assert "; 60 steps in" in outcome.out
+    assert "give both" in cli("train", text_file, "--from", "step-59.npz").err
+    assert "--from ../x: " in cli("train", "--resume", "--out", tmp_path, "--from", "../x").err
+
+
+def test_weights_of_another_run(cli, run_folder, tmp_path):
+    text = tmp_path / "other.txt"
+    text.write_text("Who asked, Fox? " * 60)
+    words = ["train", text, "--init-from", run_folder, "--max-steps", 2, "--seq-length", 8]
+    outcome = cli(*words, "--out", tmp_path / "run")
+    assert outcome.code == 0
+    assert f"9 of 13 characters known to {run_folder}; 4 start afresh" in outcome.out
+    assert charrnn.load(tmp_path / "run").hidden_size == 24
+    other_size = cli(*words, "--out", tmp_path / "b", "--hidden-size", 25)
+    assert other_size.code == 2
+    assert f"--hidden-size 25: {run_folder} has 24" in other_size.err
+    both = cli("train", "--resume", "--out", tmp_path / "run", "--init-from", run_folder)
+    assert "give one of the two" in both.err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(text_file, tmp_path, number, code):
