@@ -492,6 +492,21 @@ def step_files(run: Path) -> dict[int, Path]:
     return {step: step_file(run, step) for step in steps}
 
 
+def make_folder(run: Path) -> None:
+    """Make the folder of a run, if need be, so that it outlives a reset of the machine.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run}: cannot be written: {error.strerror}") from None
+    for folder in run.resolve().parents[:2]:  # runs/NAME: both may be new
+        with suppress(OSError):  # not every folder above may be opened
+            _flush_folder(folder)
+
+
 def clear(run: Path) -> None:
     """Take away what makes a folder a run: the note first, so that no part of it passes for the whole.
 

@@ -43,6 +43,7 @@ Array = NDArray[Any]
 DISTRIBUTION = "charrnn-numpy"
 SAMPLE_LENGTH = 240
 EXPLODED = 4.0  # times the loss of guessing evenly, ln V, or of the first step if that is larger
+LEAST_EXPLODED = 10.0  # nats: of two or three characters a sure guess can be wrong for a while at that price
 SMOOTHING = 0.9  # of the loss that is held against it: one hard window is no explosion
 
 
@@ -157,10 +158,7 @@ def train(
         else:
             model = _new_model(corpus, config, init_from, progress)
             trainer = Trainer(corpus, config, model, checkpoint.Lock(run), progress)
-            try:
-                run.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise RunError(f"{run}: cannot be written: {error.strerror}") from None
+            checkpoint.make_folder(run)
             stack.enter_context(trainer.lock)
             must_be_free(run, overwrite=overwrite)  # it may have been taken since
             checkpoint.clear(run)
@@ -507,11 +505,12 @@ class Trainer:
         at.first_loss = loss if at.first_loss is None else at.first_loss
         before = loss if at.smoothed_loss is None else at.smoothed_loss
         at.smoothed_loss = SMOOTHING * before + (1 - SMOOTHING) * loss
-        if at.smoothed_loss > EXPLODED * self._level():
+        self._must_be_near(at.smoothed_loss, f"loss has exploded to {loss:.4g}", at.step + 1)
+
+    def _must_be_near(self, loss: float, what: str, step: int) -> None:
+        if loss > max(LEAST_EXPLODED, EXPLODED * self._level()):
             guess = math.log(len(self.model.vocabulary))
-            raise DivergedError(
-                f"the loss has exploded to {loss:.4g} at step {at.step + 1:,} (guessing costs {guess:.2f})"
-            )
+            raise DivergedError(f"the {what} at step {step:,} (guessing costs {guess:.2f})")
 
     def _level(self) -> float:
         """The loss of guessing evenly; or of the first step, where weights taken over began above that."""
@@ -541,6 +540,7 @@ class Trainer:
         self._take(arrays, before, file)
         self.save(before.metrics_bytes)
         checkpoint.cut_metrics(run, before.metrics_bytes)
+        self._mend_best()
         self.progress.went_back(self.streams.characters(before.step))
         self.progress.say(
             f"{error}: back to step {before.step:,}, and on with a learning rate of "
@@ -567,6 +567,7 @@ class Trainer:
             return None
         val_loss = evaluate(self.model, self.parts.val).loss
         self._must_be_finite(val_loss, "validation loss", at.step)
+        self._must_be_near(val_loss, f"validation loss has exploded to {val_loss:.4g}", at.step)
         best = at.best_val_loss is None or val_loss < at.best_val_loss
         if best:
             at.best_val_loss, at.best_step = val_loss, at.step

@@ -3,6 +3,7 @@ import math
 import os
 import re
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -371,6 +372,23 @@ def test_an_explosion_is_noticed_while_it_is_finite(corpus, tmp_path):
         "the loss has exploded: back to step 0, and on with a learning rate of 2 (rollback 2 of 3)",
     ]
     assert result.best_val_loss < 1
+
+
+def test_a_validation_that_explodes_is_no_validation(corpus, tmp_path, monkeypatch):
+    original, results = trainer.evaluate, iter([2.0, math.inf, 12.1, 1.0])
+
+    def evaluate(model, tokens):
+        score = original(model, tokens)
+        return replace(score, loss=next(results, score.loss))
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    spy = Spy()
+    train(corpus, tmp_path, epochs=2, progress=spy)
+    assert [line.split(":")[0] for line in spy.said] == [
+        "the validation loss is not finite at step 82",
+        "the validation loss has exploded to 12.1 at step 82 (guessing costs 3.00)",
+    ]
+    assert [line["val_loss"] for line in metrics(tmp_path) if line["val_loss"]] == [2.0, 1.0]
 
 
 def test_patience_ends_a_run_and_outlives_an_interruption(corpus, tmp_path):
