@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import hypothesis
@@ -139,6 +140,25 @@ def test_arrays_are_not_what_a_stranger_claims(tmp_path, members, compression):
         read_arrays(path)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
+
+
+def test_members_within_members_are_refused(tmp_path):
+    """Each would be read into memory of its own: with a hundred, a hundred times the file."""
+    inner = zipfile.ZipInfo("b.npy")
+    data = npy((25_000,), content=bytes(100_000))
+    inner.file_size = inner.compress_size = len(data)
+    inner.CRC = zlib.crc32(data)
+    content = npy((len(inner.FileHeader()) + len(data),), "|u1", inner.FileHeader() + data)
+    path = tmp_path / "best.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", content)
+        inner.header_offset = archive.fp.tell() - len(inner.FileHeader()) - len(data)
+        archive.filelist.append(inner)
+        archive.comment = b"sha256:" + bytes(64)
+    body = path.read_bytes()[:-64]
+    path.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    with pytest.raises(RunError, match="damaged"):
+        read_arrays(path)
 
 
 def test_a_network_is_no_larger_than_its_arrays(tmp_path):

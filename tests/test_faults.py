@@ -221,14 +221,15 @@ def test_a_run_that_is_deleted_while_training(text, tmp_path, how):
     out = tmp_path / "run"
     process = start(*training(text, out, 100_000, "--epochs", 10_000))
     wait_for_saves(process, out)
+    process.send_signal(signal.SIGSTOP)
     if how == "deleted":
-        while out.exists():
-            shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(out)
     else:
         out.rename(tmp_path / "elsewhere")
     if how == "replaced":
         finish(*training(text, out, 3))
         before = {path.name: path.read_bytes() for path in out.iterdir()}
+    process.send_signal(signal.SIGCONT)
     stdout, err = process.communicate(timeout=60)
     assert process.returncode == 2, stdout
     assert re.fullmatch(rf"charrnn train: {out}\S*: (was deleted or|cannot be wr|is there no).*\n", err), err
