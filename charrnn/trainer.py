@@ -14,13 +14,12 @@ back to its last validation.
 
 import math
 import platform
-import shlex
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -28,15 +27,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from charrnn import checkpoint, optim
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
 from charrnn.evaluation import evaluate
 from charrnn.model import CharRNN
+from charrnn.resume import Position, good_saves, in_the_words_of, position_from, take_over, way_out
 from charrnn.shards import Shards, choose_threads
-from charrnn.text import Corpus, Streams, Vocabulary
+from charrnn.text import Corpus, Streams
 
 Array = NDArray[Any]
 
@@ -82,28 +81,6 @@ class Result:
     best_val_loss: float | None
     test_loss: float | None
     elapsed: float  # seconds of training, over all sessions
-
-
-class Position(BaseModel):
-    """Where a run stands: what last.npz holds beside arrays."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-    corpus: str  # the text's SHA-256
-    learning_rate: float  # the setting; the schedule and the rollbacks follow from the rest
-    step: int = Field(default=0, ge=0, lt=2**63)
-    elapsed: float = Field(default=0, ge=0)  # seconds of training
-    since_log: tuple[float, NonNegativeInt] = (0.0, 0)  # losses since then, their sum and count
-    since_validation: tuple[float, NonNegativeInt] = (0.0, 0)
-    first_loss: float | None = None
-    smoothed_loss: float | None = None
-    best_val_loss: float | None = None
-    best_step: int | None = None
-    validations_since_best: int = Field(default=0, ge=0)
-    rollbacks: int = Field(default=0, ge=0, le=1000)
-    rollback_step: int = Field(default=0, ge=0)  # of the last validation that was not bad, or the beginning
-    metrics_bytes: int = Field(default=0, ge=0)  # of metrics.jsonl
-    kept: list[tuple[int, int]] = []  # step and rollback_step of the saves before this one
 
 
 def train(
@@ -197,40 +174,6 @@ def _new_model(
     return model
 
 
-def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
-    """Start from what another network has learned; ``name`` is its name in errors.
-
-    The rows of W_ax, the columns of W_ya and the entries of b_y are taken by character; those of
-    characters that ``other`` does not know stay as they are. All else is taken as it is.
-
-    Returns: how many characters both know.
-
-    Raises:
-        RunError: the hidden sizes differ, or one vocabulary is of bytes and the other of characters.
-    """
-    if model.hidden_size != other.hidden_size:
-        raise RunError(
-            f"--hidden-size {model.hidden_size}: {name} has {other.hidden_size}, which its weights come with"
-        )
-    if model.vocabulary.is_bytes != other.vocabulary.is_bytes:
-        kinds = ["characters", "bytes"]
-        raise RunError(
-            f"--init-from {name}: reads {kinds[other.vocabulary.is_bytes]}, and this text is read as "
-            f"{kinds[model.vocabulary.is_bytes]}. See --bytes"
-        )
-    _, new, old = np.intersect1d(model.vocabulary.symbols, other.vocabulary.symbols, return_indices=True)
-    for key, array in model.parameters.items():
-        theirs = other.parameters[key]
-        match key:
-            case "W_ax" | "b_y":
-                array[new] = theirs[old]
-            case "W_ya":
-                array[:, new] = theirs[:, old]
-            case _:
-                array[...] = theirs
-    return len(new)
-
-
 def _resumed(
     corpus: Corpus,
     config: TrainConfig,
@@ -264,7 +207,7 @@ def _resumed(
     if name != checkpoint.LAST and file not in checkpoint.step_files(run).values():
         names = [path.name for path in checkpoint.step_files(run).values()]
         raise ConfigError(f"--from {name}: {run} keeps {', '.join(names) or 'no older saves'}")
-    if name == checkpoint.LAST and not file.exists() and not _saves(run):
+    if name == checkpoint.LAST and not file.exists() and not good_saves(run):
         if (run / checkpoint.BEST).exists() or note.get("init_from"):
             raise RunError(
                 f"{file}: missing, so this run cannot be gone on with. --overwrite starts anew"
@@ -279,7 +222,7 @@ def _resumed(
         arrays = checkpoint.read_arrays(file)
         position, model = position_from(arrays, file), checkpoint.model_from(arrays, file)
     except RunError as error:
-        raise RunError(f"{error}. {_way_out(run, file)}") from None
+        raise RunError(f"{error}. {way_out(run, file)}") from None
     if position.corpus != corpus.sha256 and not allow_changed_corpus:
         raise RunError(
             f"{run}: this run was trained on another text than {corpus.name} "
@@ -287,7 +230,7 @@ def _resumed(
             "new run with --out; --allow-changed-corpus goes on all the same"
         )
     if model.vocabulary != corpus.vocabulary:
-        corpus = _in_the_words_of(model.vocabulary, corpus, run)
+        corpus = in_the_words_of(model.vocabulary, corpus, run)
     if model.hidden_size != config.hidden_size or model.dtype != config.dtype:
         raise RunError(f"{file}: holds another network than the settings describe")
     trainer = Trainer(corpus, config, model, lock, progress)
@@ -297,64 +240,6 @@ def _resumed(
         )
     trainer.take_up(arrays, position, file, note, about)
     return trainer
-
-
-def _in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus:
-    """A text with fewer characters than the run knows, in the indices of the run.
-
-    Raises:
-        RunError: it has others, or one of the two is read as bytes.
-    """
-    new = np.setdiff1d(corpus.vocabulary.symbols, vocabulary.symbols)
-    if len(new) or vocabulary.is_bytes != corpus.vocabulary.is_bytes:
-        names = ", ".join(repr(chr(symbol)) for symbol in new[:8])
-        raise RunError(
-            f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"
-            + ("…" if len(new) > 8 else "")
-            + "), and a run's vocabulary cannot change on the way. A new run can start from its weights: "
-            f"--init-from {run}"
-        )
-    index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
-    tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
-    return replace(corpus, tokens=tokens, vocabulary=vocabulary)
-
-
-def position_from(arrays: Mapping[str, Array], where: Path) -> Position:
-    """The position in such arrays.
-
-    Raises:
-        RunError: there is none, or it makes no sense.
-    """
-    try:
-        return Position.model_validate_json(str(arrays["position"]))
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise RunError(
-            f"{where}: cannot be resumed from: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
-        ) from None
-    except KeyError as error:
-        raise RunError(f"{where}: cannot be resumed from: it lacks {error}") from None
-
-
-def _saves(run: Path) -> list[Path]:
-    """The older saves that can be read, the newest first."""
-    good = []
-    for path in checkpoint.step_files(run).values():
-        with suppress(RunError):
-            position_from(checkpoint.read_arrays(path), path)
-            good.append(path)
-    return good
-
-
-def _way_out(run: Path, bad: Path) -> str:
-    """What to do about a save that cannot be read."""
-    for path in _saves(run):
-        if path != bad:
-            command = f"charrnn train --resume --from {path.name} --out {shlex.quote(str(run))}"
-            return f"The newest good save is {path.name}: {command}"
-    if (run / checkpoint.BEST).exists():
-        return f"{checkpoint.BEST} may still be there to sample from; --overwrite starts anew"
-    return "--overwrite starts anew"
 
 
 class Trainer:

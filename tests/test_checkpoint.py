@@ -27,7 +27,7 @@ from charrnn.checkpoint import (
     write_whole,
 )
 from charrnn.errors import RunError
-from charrnn.trainer import position_from
+from charrnn.resume import position_from
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,44 @@ def finished(corpus, tmp_path_factory):
     """A run left alone, which others are compared with."""
     out = tmp_path_factory.mktemp("finished") / "run"
     return train(corpus, out)
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(request, monkeypatch):
+    """Flushing to disk takes most of the time of such small runs, and matters only when the power fails."""
+    if "flushed" not in request.node.name:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")
+def test_all_is_flushed_in_an_order_that_outlives_a_reset(corpus, tmp_path, monkeypatch):
+    """A file before it is renamed, the folder after; the lines of metrics before the save that counts them."""
+    events = []
+    fsync, replace_file = os.fsync, os.replace
+
+    def spying_fsync(descriptor):
+        fsync(descriptor)
+        events.append(("flushed", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+
+    def spying_replace(old, new):
+        events.append((Path(new).name, Path(old).stat().st_ino, Path(old).stat().st_size))
+        replace_file(old, new)
+
+    monkeypatch.setattr(os, "fsync", spying_fsync)
+    monkeypatch.setattr(os, "replace", spying_replace)
+    train(corpus, tmp_path, eval_every=20)
+    folder, lines = tmp_path.stat().st_ino, (tmp_path / "metrics.jsonl").stat().st_ino
+    renamed = [i for i, (what, *_) in enumerate(events) if what != "flushed"]
+    assert {events[i][0] for i in renamed} >= {"last.npz", "best.npz", "config.json", "step-100.npz"}
+    for i in renamed:
+        what, inode, size = events[i]
+        assert ("flushed", inode, size) in events[:i], what
+        assert events[i + 1][:2] == ("flushed", folder), what
+    counted = [size for what, inode, size in events if (what, inode) == ("flushed", lines)]
+    at = json.loads(str(read_arrays(tmp_path / "last.npz")["position"]))
+    assert counted[-1] == at["metrics_bytes"] == (tmp_path / "metrics.jsonl").stat().st_size
+    last = max(i for i in renamed if events[i][0] == "last.npz")
+    assert ("flushed", lines, counted[-1]) in events[:last]
 
 
 def test_what_a_run_leaves_on_disk(corpus, finished):
