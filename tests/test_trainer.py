@@ -85,7 +85,7 @@ def _no_flushing(request, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")
 def test_all_is_flushed_in_an_order_that_outlives_a_reset(corpus, tmp_path, monkeypatch):
-    """A file before it is renamed, the folder after; the lines of metrics before the save that counts them."""
+    """A file before its renaming, the folder after; the lines of metrics before the save that counts them."""
     events = []
     fsync, replace_file = os.fsync, os.replace
 
