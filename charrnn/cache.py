@@ -64,7 +64,8 @@ def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Toke
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    write_whole(path, put, f"{uuid.uuid4().hex}.new")  # several runs may be making the same one
+    mark = "new" if path.name == TOKENS else f"{uuid.uuid4().hex}.new"  # runs may share it, and the writing
+    write_whole(path, put, mark)
 
 
 def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:

@@ -49,6 +49,7 @@ from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
 from charrnn.reading import STDIN, corpus_name, read_file
 from charrnn.shards import available_cores, choose_threads
+from charrnn.terminal import Writer, shown
 from charrnn.text import Streams, Tokens
 from charrnn.trainer import Progress, must_be_free, package_version, train
 
@@ -103,18 +104,23 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line."""
     with suppress(OSError):  # there may be no terminal any more
-        print(f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}", file=sys.stderr)
+        line = f"{' '.join(filter(None, ('charrnn', args.command)))}: {message}"
+        print(shown(line, sys.stderr), file=sys.stderr)
     return code
 
 
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
     kept: dict[str, Any] = {}
+    if args.start and not args.resume:
+        raise ConfigError("--from: names the save that --resume goes on from: give both")
     out = Path(args.out or default_out(args.corpus))
     if args.resume:
         saved = read_note(out)
         kept = saved["corpus"]
         values |= saved["settings"] | part_of(kept, TextConfig) | part_of(kept, CacheConfig)
+    if args.init_from:
+        values["hidden_size"] = load(args.init_from).hidden_size
     if args.config:
         values |= read_toml(Path(args.config))
     try:
@@ -124,25 +130,25 @@ def train_command(args: argparse.Namespace) -> int:
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     if args.gradcheck:
-        corpus = read_corpus(args.corpus or kept.get("sources", []), reading)
+        corpus = read_corpus(args.corpus or sources_of(kept), reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
-    must_be_free(out, resume=args.resume, overwrite=args.overwrite)
+    must_be_free(out, overwrite=args.overwrite or args.resume)
     cache = out / TOKENS
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
         cache.mkdir(parents=True, exist_ok=True)
     if args.resume:
         try:
-            corpus = text_of_run(args, kept, reading, cache)
+            corpus = text_of_run(args, kept, reading, cache, any_text=args.allow_changed_corpus)
         except AnotherTextError as error:
             raise RunError(
-                f"{out}: this run was trained on another text: {error}. Give the text as it was, or start a "
-                "new run with --out"
+                f"{out}: this run was trained on another text: {error}. Give the text as it was; "
+                "--allow-changed-corpus goes on with this one, --out names a folder for a new run"
             ) from None
     else:
         corpus = read_corpus(args.corpus, reading, cache=cache)
-    print(
+    say(
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
         f"seed {config.seed}, run {out}"
     )
@@ -151,31 +157,39 @@ def train_command(args: argparse.Namespace) -> int:
             corpus,
             config,
             out,
-            resume=args.resume,
+            resume=args.start or args.resume,
             overwrite=args.overwrite,
+            init_from=args.init_from,
+            allow_changed_corpus=args.allow_changed_corpus,
             about={
-                "sources": [source_of(path) for path in args.corpus] or kept.get("sources", []),
+                "sources": [source_of(path) for path in args.corpus] or sources_of(kept),
                 "cache_dir": str(cache) if settings["cache_dir"] else "",
                 **reading,
             },
-            progress=Bar(),
+            progress=Bar(raw=args.raw),
         )
     except Interrupted as stopped:
         with suppress(OSError):  # there may be no terminal any more
-            print(
-                f"{stopped}; saved. To go on: charrnn train --resume --out {shlex.quote(str(out))}",
-                flush=True,
-            )
+            say(f"{stopped}. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
         return 128 + stopped.signal
     scores = [
         f"{name} {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character"
         for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss))
         if loss is not None
     ]
-    print("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
-    print(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n")
-    print(f"More of it: charrnn sample {shlex.quote(str(out))}")
+    say("; ".join([*scores, f"{result.steps:,} steps in {result.elapsed:.0f} s"]))
+    say(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n", raw=args.raw)
+    say(f"More of it: charrnn sample {shlex.quote(str(out))}")
     return 0
+
+
+def sources_of(kept: dict[str, Any]) -> list[str]:
+    """Where the text of a run stood when it was last given, as config.json notes it."""
+    sources: list[str] = kept.get("sources", [])
+    for source in map(Path, sources):  # the note may be a stranger's: no device, no pipe
+        if source.exists() and not (source.is_file() or source.is_dir()):
+            raise TextError(f"{source}: neither a file nor a folder")
+    return sources
 
 
 def blamed(args: argparse.Namespace) -> str:
@@ -191,23 +205,19 @@ def sample_command(args: argparse.Namespace) -> int:
     config = SampleConfig(**given(args, SampleConfig))
     model = load(args.run, args.which)
     prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
-    write, decode = sys.stdout.buffer.write, model.vocabulary.decode_bytes
+    writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
     with threadpool_limits(1, "blas"):
         if args.num_samples > 1:
             rng = np.random.default_rng(config.seed)
             for done in range(0, args.num_samples, AT_ONCE):
                 count = min(AT_ONCE, args.num_samples - done)
                 for text in model.draw_many(prime, count, config, rng):
-                    write(decode(prime) + decode(text) + b"\n")
-                sys.stdout.buffer.flush()
+                    writer.write(decode(prime) + decode(text) + b"\n")
             return 0
-        write(decode(prime))
+        writer.write(decode(prime))
         for token in model.draw(prime, config):
-            write(decode([token]))
-            sys.stdout.buffer.flush()
-    if sys.stdout.isatty():
-        write(b"\n")
-    sys.stdout.buffer.flush()
+            writer.write(decode([token]))
+    writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
     return 0
 
 
@@ -247,7 +257,7 @@ def eval_command(args: argparse.Namespace) -> int:
         rest = {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}
         print(json.dumps({**named, **asdict(score), **rest}))
     else:
-        print(
+        say(
             f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
             f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
             f"accuracy {score.accuracy:.2%}"
@@ -405,6 +415,11 @@ COMMANDS = {
 # -- what the commands read and show ----------------------------------------------------------------
 
 
+def say(text: str, *, raw: bool = False) -> None:
+    """Print what may hold characters of a text or a name."""
+    print(text if raw else shown(text, sys.stdout), flush=True)
+
+
 def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
     """The text that was named, or the bundled one; says what there is to say about it."""
     if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
@@ -412,30 +427,38 @@ def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any
     with ended_cleanly():
         corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
     for note in corpus.notes:
-        print(note, file=sys.stderr)
+        print(shown(note, sys.stderr), file=sys.stderr)
     return corpus
 
 
 def text_of_run(
-    args: argparse.Namespace, kept: dict[str, Any], reading: dict[str, Any], cache: Path, **how: Any
+    args: argparse.Namespace,
+    kept: dict[str, Any],
+    reading: dict[str, Any],
+    cache: Path,
+    *,
+    any_text: bool = False,
+    **how: Any,
 ) -> Corpus:
     """The text a run was trained on: read again, unless it is in the cache and came through a pipe.
 
     Arguments:
         kept: what config.json notes of it.
+        any_text: it may be another text.
 
     Raises:
         AnotherTextError: it is not the same text any more.
         RunError: it came through a pipe, is not piped again, and is not in the cache.
     """
-    sha256, sources = str(kept.get("sha256")), kept.get("sources", [])
+    known, sources = str(kept.get("sha256")), sources_of(kept)
     if args.corpus or STDIN not in sources:
+        sha256 = None if any_text else known
         if not (cache.exists() or os.access(nearest_folder(cache), os.W_OK)):
             return read_corpus(args.corpus or sources, reading, sha256=sha256, **how)
         return read_corpus(args.corpus or sources, reading, cache=cache, sha256=sha256, **how)
     named = {key: reading[key] for key in ("bytes", "encoding")}
     try:
-        return Corpus.from_cache(cache, str(kept.get("name")), sha256, **named, progress=reading_bar)
+        return Corpus.from_cache(cache, str(kept.get("name")), known, **named, progress=reading_bar)
     except RunError as error:
         raise RunError(
             f"{error}. The text came through a pipe and stands nowhere else: pipe it again, "
@@ -504,7 +527,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     return values
 
@@ -528,6 +551,10 @@ def framed(text: str) -> str:
 
 class Bar(Progress):
     """A Progress on the terminal: a bar on standard error, lines on standard output."""
+
+    def __init__(self, *, raw: bool = False):
+        """``raw``: samples are printed as they are."""
+        self.raw = raw
 
     def start(self, characters: int, total: int) -> None:
         self._loss = math.nan
@@ -553,11 +580,19 @@ class Bar(Progress):
             f"({val_loss / math.log(2):.3f} bits){'  best' if best else ''}"
         )
 
+    def went_back(self, characters: int) -> None:
+        self._loss = math.nan
+        self._bar.n = characters
+        self._bar.refresh()
+
     def sampled(self, text: str) -> None:
-        self.say("\n" + framed(text) + "\n")
+        self._write("\n" + framed(text) + "\n", self.raw)
 
     def say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
+        self._write(text)
+
+    def _write(self, text: str, raw: bool = False) -> None:
+        tqdm.write(text if raw else shown(text, sys.stdout), file=sys.stdout)
         sys.stdout.flush()
 
     def stop(self) -> None:

@@ -51,7 +51,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **values: Any):
+    def __init__(self, /, **values: Any):
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -209,6 +209,17 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     save_every: float = Field(
         default=60.0, ge=0, description="seconds between saves of last.npz, besides those at validations"
     )
+    keep: int = Field(default=2, ge=1, description="saves kept: last.npz and the ones before it")
+    patience: int = Field(
+        default=0, ge=0, description="end after so many validations without a better one; 0 is off"
+    )
+    max_rollbacks: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="how often a run that has diverged goes back to the last validation and on from there "
+        "with half the learning rate; 0 is off",
+    )
 
     @model_validator(mode="after")
     def _something_is_left(self) -> "TrainConfig":
@@ -217,6 +228,9 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
                 f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave "
                 "nothing to train on: together they must stay below 1"
             )
+        if self.patience and (self.val_fraction == 0 or self.eval_every == 0):
+            what = "--val-fraction" if self.val_fraction == 0 else "--eval-every"
+            raise ValueError(f"--patience has no effect with {what} 0: it counts validations")
         return self
 
 

@@ -25,7 +25,7 @@ class RunError(CharRNNError):
 
 
 class DivergedError(CharRNNError):
-    """The loss or the gradient stopped being a finite number."""
+    """The loss or the gradient stopped being a finite number, or the loss has exploded."""
 
 
 class WorkerError(CharRNNError):
@@ -33,7 +33,7 @@ class WorkerError(CharRNNError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop by a signal, and has saved its state.
+    """Training was asked to stop by a signal: after the step it was in, saved; or, asked twice, at once.
 
     A KeyboardInterrupt, so that scripts that train several models stop too. ``signal`` is the signal's
     number.

@@ -2,10 +2,16 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import RunError
+
+
+def beside(path: Path, mark: str = "new") -> Path:
+    """Where a file is written before it is renamed into its place; always the same, so none pile up."""
+    return path.with_name(f".{path.name}.{mark}")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mark: str = "new") -> None:
@@ -13,26 +19,33 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mark: str = "ne
 
     Arguments:
         path: its place.
-        write: is handed the open file.
+        write: is handed the open file, which it may read back.
         mark: ends the name of the file beside; one of its own lets several processes write one file.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written to. What stood there still stands.
     """
-    beside = path.with_name(f".{path.name}.{mark}")
+    new = beside(path, mark)
     try:
-        with beside.open("wb") as file:
+        new.unlink(missing_ok=True)  # of a writer that was killed
+        with new.open("x+b") as file:  # never through a link
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-        if os.name == "posix":  # the rename itself reaches the disk with the folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        new.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder to disk, and with it the renames in it."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -110,24 +110,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    train = commands.add_parser(
-        "train",
-        usage="charrnn train [OPTION ...] [CORPUS ...]",
-        help="train on a text and keep the run in a folder",
-        description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
-    )
-    add_corpus(train)
-    train.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/NAME-OF-CORPUS)")
-    train.add_argument("--config", metavar="FILE", help="TOML file of settings; a flag beats the file")
-    how = train.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
-    train.add_argument(
-        "--gradcheck",
-        action="store_true",
-        help="check the gradients of a network of these sizes, on this text, and exit",
-    )
-    add_settings(train, TrainSettings)
+    add_train(commands)
 
     sample = commands.add_parser(
         "sample",
@@ -152,6 +135,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     add_which(sample)
     add_unknown(sample)
+    add_raw(sample)
     add_settings(sample, SampleConfig)
 
     evaluate = commands.add_parser(
@@ -231,6 +215,43 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     return parser, commands.choices
 
 
+def add_train(commands: Any) -> None:
+    """The parser of ``charrnn train``."""
+    train = commands.add_parser(
+        "train",
+        usage="charrnn train [OPTION ...] [CORPUS ...]",
+        help="train on a text and keep the run in a folder",
+        description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
+    )
+    add_corpus(train)
+    train.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/NAME-OF-CORPUS)")
+    train.add_argument("--config", metavar="FILE", help="TOML file of settings; a flag beats the file")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    train.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="with --resume: go on from an older save of that folder, such as step-1200.npz",
+    )
+    train.add_argument(
+        "--allow-changed-corpus",
+        action="store_true",
+        help="with --resume: go on though the text has changed",
+    )
+    train.add_argument(
+        "--init-from", metavar="RUN", help="start a new run from the weights of another (fine-tuning)"
+    )
+    add_raw(train)
+    train.add_argument(
+        "--gradcheck",
+        action="store_true",
+        help="check the gradients of a network of these sizes, on this text, and exit",
+    )
+    add_settings(train, TrainSettings)
+
+
 def positive(word: str) -> int:
     """A whole number from 1."""
     if not word.isdecimal() or int(word) < 1:
@@ -257,6 +278,14 @@ def add_unknown(parser: argparse.ArgumentParser) -> None:
         "--ignore-unknown",
         action="store_true",
         help="drop characters that the network does not know",
+    )
+
+
+def add_raw(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="print drawn text as it is on a terminal too, control characters and all",
     )
 
 

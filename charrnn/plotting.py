@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn.checkpoint import METRICS, is_run
+from charrnn.checkpoint import METRICS, METRICS_BYTES, is_run, open_plain
 from charrnn.errors import CharRNNError, RunError
 
 
@@ -32,10 +32,11 @@ def plot_losses(runs: Sequence[Path], out: Path) -> None:
             raise RunError(f"{run}: not the folder of a run")
         path = run / METRICS
         try:
-            lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-            train = [(line["epoch"], line["loss"]) for line in lines]
-            val = [(line["epoch"], line["val_loss"]) for line in lines if line["val_loss"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            with open_plain(path, METRICS_BYTES) as file:
+                lines = [json.loads(line) for line in file]
+            train = [(float(line["epoch"]), float(line["loss"])) for line in lines]
+            val = [(float(line["epoch"]), float(line["val_loss"])) for line in lines if line["val_loss"]]
+        except (OSError, RunError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise RunError(f"{path}: missing or damaged") from None
         colour = f"C{i}"
         label = None if val else run.name

@@ -1,20 +1,24 @@
 """The loop: windows → gradients → clip → step; and now and then evaluate, log, save.
 
 A run's future depends on what last.npz holds and nothing else: the parameters, the optimiser's vectors,
-the carried state a of every row, and the step, from which the place in the text and the learning rate
-follow. Nothing in the loop draws from a generator whose state would have to be kept: the first weights
-come from the seed, and each sample from the seed and its step.
+the carried state a of every row, and the ``Position``: the step, from which the place in the text and the
+schedule follow, the best loss so far, the validations since then, the rollbacks. Nothing in the loop
+draws from a generator whose state would have to be kept: the first weights come from the seed, and each
+sample from the seed and its step.
+
+So last.npz is the word of record: what else a save writes is counted in it (metrics.jsonl) or can be made
+from it again (best.npz), and a run killed between any two of these writes goes on as if it had not been.
+The clock decides when last.npz is saved, but nothing in the run depends on when: one that diverges goes
+back to its last validation.
 """
 
-import json
 import math
-import operator
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,8 +33,8 @@ from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
 from charrnn.corpus import Corpus
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
 from charrnn.evaluation import evaluate
-from charrnn.files import write_whole
 from charrnn.model import CharRNN
+from charrnn.resume import Position, good_saves, in_the_words_of, position_from, take_over, way_out
 from charrnn.shards import Shards, choose_threads
 from charrnn.text import Streams
 
@@ -38,6 +42,9 @@ Array = NDArray[Any]
 
 DISTRIBUTION = "charrnn-numpy"
 SAMPLE_LENGTH = 240
+EXPLODED = 4.0  # times the loss of guessing evenly, ln V, or of the first step if that is larger
+LEAST_EXPLODED = 10.0  # nats: of two or three characters a sure guess can be wrong for a while at that price
+SMOOTHING = 0.9  # of the loss that is held against it: one hard window is no explosion
 
 
 class Progress:
@@ -51,6 +58,9 @@ class Progress:
 
     def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
         """The validation part has been scored; ``loss`` is the mean in training since the last time."""
+
+    def went_back(self, characters: int) -> None:
+        """The run has diverged and goes on from where so many characters had been trained on."""
 
     def sampled(self, text: str) -> None:
         """A short sample was drawn from the model as it stands."""
@@ -79,8 +89,10 @@ def train(
     config: TrainConfig | None = None,
     out: str | Path = "runs/text",
     *,
-    resume: bool = False,
+    resume: bool | str = False,
     overwrite: bool = False,
+    init_from: str | Path | None = None,
+    allow_changed_corpus: bool = False,
     about: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -90,53 +102,160 @@ def train(
         corpus: the text.
         config: the settings; the defaults if not given.
         out: the run's folder, made if need be.
-        resume: go on from out/last.npz, with ``config``.
+        resume: go on from out/last.npz, with ``config``; or from an older save there, by its name.
         overwrite: replace the run that is there.
+        init_from: a run whose weights the new one starts from. What the characters of both texts have
+            learned is kept; new characters start afresh.
+        allow_changed_corpus: resume on another text than the run's, which must have no new characters.
         about: more to note in config.json, such as the files the text was read from.
         progress: is told what happens.
 
     Raises:
         TextError: the text is too short for a window.
-        RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or it
-            cannot be written; or, when resuming, its run is missing, damaged or of another text.
-        DivergedError: the loss or the gradient is no longer finite; what was saved before stands.
+        RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or another
+            process trains there; or it cannot be written; or, when resuming, its run is missing, damaged
+            or of another text; or ``init_from`` has other sizes.
+        DivergedError: the loss or the gradient is no longer finite, or has exploded, and going back did
+            not help; what was saved before stands.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run is saved and can be resumed.
     """
-    config = config or TrainConfig()
+    config, progress = config or TrainConfig(), progress or Progress()
     run = Path(out)
-    must_be_free(run, resume=resume, overwrite=overwrite)
-    trainer = Trainer(corpus, config, run, progress or Progress())
-    if resume:
-        trainer.restore(about or {})
-    else:
-        trainer.begin(about or {})
-    with _signals() as received:
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite: a run can be gone on with or replaced, not both")
+    if resume and init_from is not None:
+        raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
+    must_be_free(run, overwrite=overwrite or bool(resume))
+    with _signals() as received, ExitStack() as stack:
+        if resume:
+            if not checkpoint.is_run(run):
+                raise RunError(f"{run}: there is no run in this folder to resume. See --out")
+            lock = stack.enter_context(checkpoint.Lock(run))
+            name = checkpoint.LAST if resume is True else resume
+            trainer = _resumed(corpus, config, lock, name, progress, about or {}, allow_changed_corpus)
+        else:
+            model = _new_model(corpus, config, init_from, progress)
+            trainer = Trainer(corpus, config, model, checkpoint.Lock(run), progress)
+            checkpoint.make_folder(run)
+            stack.enter_context(trainer.lock)
+            must_be_free(run, overwrite=overwrite)  # it may have been taken since
+            checkpoint.clear(run)
+            trainer.begin(about or {}, init_from)
         return trainer.run(received)
 
 
-def must_be_free(run: Path, *, resume: bool, overwrite: bool) -> None:
-    """Check that a run may be trained in this folder.
+def must_be_free(run: Path, *, overwrite: bool) -> None:
+    """Make sure that no run is lost.
 
     Raises:
-        RunError: it holds a run and neither ``resume`` nor ``overwrite`` is set; or none to resume.
+        RunError: there is one in the folder, and it is not to be overwritten.
     """
-    if resume and overwrite:
-        raise ConfigError("resume and overwrite: a run can be gone on with or replaced, not both")
-    if checkpoint.is_run(run):
-        if not resume and not overwrite:
+    if checkpoint.is_run(run) and not overwrite:
+        raise RunError(
+            f"{run}: there is a run in this folder. --resume goes on with it, --overwrite replaces "
+            "it, --out names another folder"
+        )
+
+
+def _new_model(
+    corpus: Corpus, config: TrainConfig, init_from: str | Path | None, progress: Progress
+) -> CharRNN:
+    """The network that a new run starts with: drawn from the seed, or taken over from another run."""
+    model = CharRNN(
+        corpus.vocabulary,
+        config.hidden_size,
+        seed=config.seed,
+        init=config.init,
+        init_scale=config.init_scale,
+        dtype=config.dtype,
+    )
+    if init_from is not None:
+        known, V = take_over(model, checkpoint.load(init_from), init_from), len(model.vocabulary)
+        progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
+    return model
+
+
+def _resumed(
+    corpus: Corpus,
+    config: TrainConfig,
+    lock: checkpoint.Lock,
+    name: str,
+    progress: Progress,
+    about: dict[str, Any],
+    allow_changed_corpus: bool,
+) -> "Trainer":
+    """A trainer that stands where the save of that name left off.
+
+    Raises:
+        RunError: the files are damaged, or are of another text or network.
+    """
+    run = lock.path.parent
+    note = checkpoint.read_note(run)
+    changed = []
+    for key, value in config.model_dump().items():
+        was = note["settings"].get(key, TrainConfig.model_fields[key].default)
+        if was == value:
+            continue
+        if key in FIXED_ON_RESUME:
             raise RunError(
-                f"{run}: there is a run in this folder. --resume goes on with it, --overwrite replaces "
-                "it, --out names another folder"
+                f"{flag(key)} {value}: this run has {was}, which cannot change on the way. "
+                "Start a new run with --out"
             )
-    elif resume:
-        raise RunError(f"{run}: there is no run in this folder to resume. See --out")
+        changed.append(f"{flag(key)} {was} → {value}")
+    if changed:
+        progress.say(f"changed on resuming: {', '.join(changed)}")
+    file = run / name
+    if name != checkpoint.LAST and file not in checkpoint.step_files(run).values():
+        names = [path.name for path in checkpoint.step_files(run).values()]
+        raise ConfigError(f"--from {name}: {run} keeps {', '.join(names) or 'no older saves'}")
+    if name == checkpoint.LAST and not file.exists() and not good_saves(run):
+        if (run / checkpoint.BEST).exists() or note.get("init_from"):
+            raise RunError(
+                f"{file}: missing, so this run cannot be gone on with. --overwrite starts anew"
+                + (f"; {checkpoint.BEST} is still there to sample from" * (run / checkpoint.BEST).exists())
+            )
+        progress.say("this run ended before its first save: it starts from the beginning")
+        trainer = Trainer(corpus, config, _new_model(corpus, config, None, progress), lock, progress)
+        checkpoint.clear(run)
+        trainer.begin(note["corpus"] | about)
+        return trainer
+    try:
+        arrays = checkpoint.read_arrays(file)
+        position, model = position_from(arrays, file), checkpoint.model_from(arrays, file)
+    except RunError as error:
+        raise RunError(f"{error}. {way_out(run, file)}") from None
+    if position.corpus != corpus.sha256 and not allow_changed_corpus:
+        raise RunError(
+            f"{run}: this run was trained on another text than {corpus.name} "
+            f"({corpus.size:,} bytes, SHA-256 {corpus.sha256[:12]}…). Give the text as it was, or start a "
+            "new run with --out; --allow-changed-corpus goes on all the same"
+        )
+    if model.vocabulary != corpus.vocabulary:
+        corpus = in_the_words_of(model.vocabulary, corpus, run)
+    if model.hidden_size != config.hidden_size or model.dtype != config.dtype:
+        raise RunError(f"{file}: holds another network than the settings describe")
+    trainer = Trainer(corpus, config, model, lock, progress)
+    if config.schedule == "cosine" and any(word.startswith(("--epochs", "--max-steps")) for word in changed):
+        progress.say(
+            f"the cosine schedule now ends at step {trainer.total_steps:,}, so the learning rate makes a jump"
+        )
+    trainer.take_up(arrays, position, file, note, about)
+    return trainer
 
 
 class Trainer:
     """One run: everything that ``train`` needs to know between two steps."""
 
-    def __init__(self, corpus: Corpus, config: TrainConfig, path: Path, progress: Progress):
-        self.corpus, self.config, self.path, self.progress = corpus, config, path, progress
+    def __init__(
+        self,
+        corpus: Corpus,
+        config: TrainConfig,
+        model: CharRNN,
+        lock: checkpoint.Lock,
+        progress: Progress,
+    ):
+        self.corpus, self.config, self.model, self.progress = corpus, config, model, progress
+        self.lock, self.path = lock, lock.path.parent
         self.parts = corpus.split(config.val_fraction, config.test_fraction)
         self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
         for name, part in self.parts._asdict().items():
@@ -151,35 +270,22 @@ class Trainer:
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
-        self.model = CharRNN(
-            corpus.vocabulary,
-            config.hidden_size,
-            seed=config.seed,
-            init=config.init,
-            init_scale=config.init_scale,
-            dtype=config.dtype,
-        )
         self.optimizer = optim.OPTIMIZERS[config.optimizer](self.model.parameters.flat, config)
         self.state = self.model.initial_state(self.streams.batch_size)
-        self.step = 0
-        self.best_val_loss: float | None = None
-        self.elapsed = 0.0
-        self.saved_step: int | None = None
-        self.losses = {"logged": (0.0, 0), "evaluated": (0.0, 0)}  # sum and count since then
+        self.at = Position(corpus=corpus.sha256, learning_rate=config.learning_rate)
+        self.saved: tuple[int, int] | None = None  # step and rollback_step of last.npz
 
     # -- the loop -----------------------------------------------------------------------------------
 
     def run(self, received: list[int]) -> Result:
         """Train to the end. ``received`` fills with the numbers of signals that ask it to stop."""
-        config, streams = self.config, self.streams
+        config, streams, at = self.config, self.streams, self.at
         eval_every = len(streams) if config.eval_every is None else config.eval_every
         threads = choose_threads(config.threads, streams.batch_size, config.hidden_size)
-        self.progress.start(streams.characters(self.step), streams.characters(self.total_steps))
-        if self.step >= self.total_steps:
-            limit = "--max-steps" if self.step == config.max_steps else "--epochs"
-            self.progress.say(f"this run has had its {self.step:,} steps; a larger {limit} gives it more")
+        self.progress.start(streams.characters(at.step), streams.characters(self.total_steps))
+        self._say_if_over()
         saved = logged = time.monotonic()
-        began = saved - self.elapsed
+        began = saved - at.elapsed
         try:
             with (
                 Shards(
@@ -187,33 +293,58 @@ class Trainer:
                 ) as shards,
                 np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
             ):
-                while self.step < self.total_steps:
-                    characters, loss, norm, rate = self._one_step(shards)
-                    done = self.step == self.total_steps
-                    score = None
-                    if done or (eval_every and self.step % eval_every == 0):
-                        score = self._evaluate()
+                while self.at.step < self.total_steps and not self._out_of_patience():
+                    try:
+                        characters, loss, norm, rate = self._one_step(shards)
+                        at = self.at
+                        last = at.step == self.total_steps
+                        due = last or (eval_every > 0 and at.step % eval_every == 0)
+                        score = self._evaluate() if due else None
+                    except DivergedError as error:
+                        self._go_back(error)
+                        continue
+                    done = last or self._out_of_patience()
                     now = time.monotonic()
-                    self.elapsed = now - began
-                    if done or score or self.step % config.log_every == 0:
+                    at.elapsed = now - began
+                    if done or score or at.step % config.log_every == 0:
                         self._log(rate, norm, now - logged, score)
                         logged = now
-                    if done or score or now - saved > config.save_every:
+                    if due or now - saved > config.save_every:
+                        if due and (score[1] if score else at.smoothed_loss or 0) <= self._level():
+                            at.rollback_step = at.step  # worse than guessing is nothing to go back to
                         self.save()
                         saved = now
                     self._tell(self.progress.step, characters, loss)  # once all is on disk
                     if score:
-                        self._tell(self.progress.evaluated, self.step, self.epoch, *score)
+                        self._tell(self.progress.evaluated, at.step, self.epoch, *score)
+                    if not done and config.sample_every and at.step % config.sample_every == 0:
+                        self._tell(self.progress.sampled, self._sample())
+                    if done and not last:
+                        self.progress.say(
+                            f"{at.validations_since_best} validations without a better one: the run ends "
+                            "here (--patience)"
+                        )
                     if received and not done:
                         self.save()
-                        raise Interrupted(f"stopped after step {self.step:,}", received[0])
-                    if not done and config.sample_every and self.step % config.sample_every == 0:
-                        self._tell(self.progress.sampled, self._sample())
+                        epoch = f"epoch {self.epoch:.2f} of {config.epochs}"
+                        raise Interrupted(f"stopped after step {at.step:,} ({epoch}); saved", received[0])
         finally:
             self.progress.stop()
         best = checkpoint.load(self.path)
         test = evaluate(best, self.parts.test).loss if len(self.parts.test) > 1 else None
-        return Result(self.path, best, self.step, self.best_val_loss, test, self.elapsed)
+        return Result(self.path, best, self.at.step, self.at.best_val_loss, test, self.at.elapsed)
+
+    def _say_if_over(self) -> None:
+        """A run that is resumed may have come to its end already."""
+        at = self.at
+        if at.step >= self.total_steps:
+            limit = "--max-steps" if at.step == self.config.max_steps else "--epochs"
+            self.progress.say(f"this run has had its {at.step:,} steps; a larger {limit} gives it more")
+        elif self._out_of_patience():
+            self.progress.say(
+                f"{at.validations_since_best} validations without a better one have ended this run; a larger "
+                "--patience gives it more"
+            )
 
     def _checkpoint_every(self) -> int:
         """How many time steps from one whose activations are kept to the next; 0 if all are."""
@@ -234,25 +365,30 @@ class Trainer:
         """One window of every stream.
 
         Returns: its characters, its loss, the gradient's norm before clipping, the learning rate.
+
+        Raises:
+            DivergedError: something is not finite, or the loss has exploded.
         """
-        config = self.config
-        index = self.step % len(self.streams)
+        config, at = self.config, self.at
+        index = at.step % len(self.streams)
         if index == 0:  # each epoch begins at the start of the streams
             self.state = self.model.initial_state(self.streams.batch_size)
         inputs, targets = self.streams[index]
         loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state)
         norm = optim.global_norm(gradients)
-        self._must_be_finite(loss, "loss", self.step + 1)
-        self._must_be_finite(norm, "gradient", self.step + 1)
+        self._must_be_finite(loss, "loss", at.step + 1)
+        self._must_be_finite(norm, "gradient", at.step + 1)
+        self._must_not_explode(loss)
         if config.clip_value:
             optim.clip_by_value(gradients, config.clip_value)
         if config.clip_norm:
             optim.clip_by_norm(gradients, config.clip_norm)
-        rate = optim.learning_rate(config, self.step, self.total_steps, len(self.streams))
+        rate = optim.learning_rate(config, at.step, self.total_steps, len(self.streams)) / 2**at.rollbacks
         self.optimizer.step(gradients, rate)
-        self.step += 1
-        self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", self.step)
-        self.losses = {key: (total + loss, n + 1) for key, (total, n) in self.losses.items()}
+        at.step += 1
+        self._must_be_finite(optim.global_norm(self.model.parameters.flat), "weight vector", at.step)
+        at.since_log = at.since_log[0] + loss, at.since_log[1] + 1
+        at.since_validation = at.since_validation[0] + loss, at.since_validation[1] + 1
         return inputs.size, loss, norm, rate
 
     def _tell(self, method: Callable[..., None], *what: Any) -> None:
@@ -264,81 +400,118 @@ class Trainer:
             raise
 
     def _must_be_finite(self, value: float, what: str, step: int) -> None:
-        if math.isfinite(value):
-            return
-        saved = "nothing was saved before" if self.saved_step is None else f"saved: step {self.saved_step:,}"
-        clip = self.config.clip_norm
-        raise DivergedError(
-            f"the {what} is not finite at step {step:,} ({saved}). Lower --learning-rate (now "
-            f"{self.config.learning_rate:g}) or "
-            + (f"--clip-norm (now {clip:g})" if clip else "set --clip-norm (now off), say to 1")
+        if not math.isfinite(value):
+            raise DivergedError(f"the {what} is not finite at step {step:,}")
+
+    def _must_not_explode(self, loss: float) -> None:
+        at = self.at
+        at.first_loss = loss if at.first_loss is None else at.first_loss
+        before = loss if at.smoothed_loss is None else at.smoothed_loss
+        at.smoothed_loss = SMOOTHING * before + (1 - SMOOTHING) * loss
+        self._must_be_near(at.smoothed_loss, f"loss has exploded to {loss:.4g}", at.step + 1)
+
+    def _must_be_near(self, loss: float, what: str, step: int) -> None:
+        if loss > max(LEAST_EXPLODED, EXPLODED * self._level()):
+            guess = math.log(len(self.model.vocabulary))
+            raise DivergedError(f"the {what} at step {step:,} (guessing costs {guess:.2f})")
+
+    def _level(self) -> float:
+        """The loss of guessing evenly; or of the first step, where weights taken over began above that."""
+        return max(math.log(len(self.model.vocabulary)), self.at.first_loss or 0)
+
+    def _go_back(self, error: DivergedError) -> None:
+        """Go back to the last validation, or the beginning, and on with half the learning rate.
+
+        Raises:
+            DivergedError: that has been done ``max_rollbacks`` times.
+        """
+        config, at, run = self.config, self.at, self.path
+        if at.rollbacks >= config.max_rollbacks:
+            clip = f"--clip-norm (now {config.clip_norm:g})" if config.clip_norm else ""
+            tried = ", ".join(f"{config.learning_rate / 2**n:g}" for n in range(at.rollbacks + 1))
+            raise DivergedError(
+                f"{error} (saved: step {self.saved[0] if self.saved else 0:,}). Lower --learning-rate "
+                f"({'now' if at.rollbacks == 0 else 'tried:'} {tried}) or "
+                + (clip or "set --clip-norm (now off), say to 1")
+                + (", or raise --warmup-steps; --resume takes them" if at.rollbacks else "")
+            )
+        here = self.saved is not None and self.saved[0] == at.rollback_step
+        file = run / checkpoint.LAST if here else checkpoint.step_file(run, at.rollback_step)
+        arrays = checkpoint.read_arrays(file)
+        before = position_from(arrays, file)
+        before.rollbacks, before.elapsed = at.rollbacks + 1, at.elapsed
+        self._take(arrays, before, file)
+        self.save(before.metrics_bytes)
+        checkpoint.cut_metrics(run, before.metrics_bytes)
+        self._mend_best()
+        self.progress.went_back(self.streams.characters(before.step))
+        self.progress.say(
+            f"{error}: back to step {before.step:,}, and on with a learning rate of "
+            f"{config.learning_rate / 2**before.rollbacks:g} (rollback {before.rollbacks} of "
+            f"{config.max_rollbacks})"
         )
 
-    def _mean_loss(self, since: str) -> float:
-        """The mean training loss of the steps since then, which begin anew."""
-        total, n = self.losses[since]
-        self.losses[since] = (0.0, 0)
-        return total / n
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= self.at.validations_since_best
 
     @property
     def epoch(self) -> float:
         """Passes over the training part so far."""
-        return self.step / len(self.streams)
+        return self.at.step / len(self.streams)
 
     def _evaluate(self) -> tuple[float, float, bool] | None:
-        """Score the validation part; keep the model if it is the best so far.
+        """Score the validation part; if it is the best so far, the next save keeps the model as that.
 
         Returns: the mean training loss since the last time, the validation loss, and whether it is the
         best; None if there is nothing to validate on.
         """
+        at = self.at
         if len(self.parts.val) < 2:
             return None
         val_loss = evaluate(self.model, self.parts.val).loss
-        self._must_be_finite(val_loss, "validation loss", self.step)
-        best = self.best_val_loss is None or val_loss < self.best_val_loss
+        self._must_be_finite(val_loss, "validation loss", at.step)
+        self._must_be_near(val_loss, f"validation loss has exploded to {val_loss:.4g}", at.step)
+        best = at.best_val_loss is None or val_loss < at.best_val_loss
         if best:
-            self.best_val_loss = val_loss
-            checkpoint.write_arrays(self.path / checkpoint.BEST, checkpoint.model_arrays(self.model))
-        return self._mean_loss("evaluated"), val_loss, best
+            at.best_val_loss, at.best_step = val_loss, at.step
+        at.validations_since_best = 0 if best else at.validations_since_best + 1
+        total, n = at.since_validation
+        at.since_validation = (0.0, 0)
+        return total / n, val_loss, best
 
     def _log(self, rate: float, norm: float, seconds: float, score: tuple[float, float, bool] | None) -> None:
         """Add a line to metrics.jsonl; ``seconds`` have gone by since the one before."""
-        steps = self.losses["logged"][1]
-        characters = self.streams.characters(self.step) - self.streams.characters(self.step - steps)
+        step, (total, steps) = self.at.step, self.at.since_log
+        self.at.since_log = (0.0, 0)
+        characters = self.streams.characters(step) - self.streams.characters(step - steps)
         record = {
-            "step": self.step,
+            "step": step,
             "epoch": round(self.epoch, 4),
-            "loss": self._mean_loss("logged"),
+            "loss": total / steps,
             "val_loss": score[1] if score else None,
             "grad_norm": norm,
             "learning_rate": rate,
             "chars_per_second": round(characters / max(1e-9, seconds)),
-            "elapsed": round(self.elapsed, 3),
+            "elapsed": round(self.at.elapsed, 3),
         }
-        try:
-            with (self.path / checkpoint.METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise RunError(f"{self.path / checkpoint.METRICS}: {error.strerror}") from None
+        self.lock.check()
+        checkpoint.add_line(self.path, record)
 
     def _sample(self) -> str:
-        rng = np.random.default_rng([self.config.seed, self.step])
+        rng = np.random.default_rng([self.config.seed, self.at.step])
         (text,) = self.model.draw_many(self.corpus.tokens[:0], 1, SampleConfig(length=SAMPLE_LENGTH), rng)
         return self.model.vocabulary.decode(text)
 
     # -- on disk ------------------------------------------------------------------------------------
 
-    def begin(self, about: dict[str, Any]) -> None:
-        """Make the folder of a new run, without a trace of one that was there."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in (checkpoint.LAST, checkpoint.BEST, checkpoint.METRICS):
-                (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
-        self._write_config(about)
+    def begin(self, about: dict[str, Any], init_from: str | Path | None = None) -> None:
+        """Write the beginning of a new run into an empty folder."""
+        start = None if init_from is None else {"run": str(init_from)}
+        self._write_config(about, start)
+        checkpoint.cut_metrics(self.path, 0)
+        self.save()
 
-    def _write_config(self, about: dict[str, Any]) -> None:
+    def _write_config(self, about: dict[str, Any], init_from: dict[str, str] | None) -> None:
         corpus = about | {
             "name": self.corpus.name,
             "size": self.corpus.size,
@@ -348,103 +521,151 @@ class Trainer:
         }
         versions = {"charrnn": package_version(), "numpy": np.__version__}
         versions["python"] = platform.python_version()
-        settings = self.config.model_dump()
-        value = {"settings": settings, "corpus": corpus, "versions": versions}
+        value = {"settings": self.config.model_dump(), "corpus": corpus, "versions": versions}
+        if init_from:
+            value["init_from"] = init_from
         checkpoint.write_json(self.path / checkpoint.CONFIG, value)
 
-    def save(self) -> None:
-        """Write last.npz: all that the rest of the run depends on."""
-        progress = {
-            "step": self.step,
-            "best_val_loss": self.best_val_loss,
-            "elapsed": self.elapsed,
-            "losses": self.losses,
-        }
-        arrays = checkpoint.model_arrays(self.model)
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
-        arrays |= {"state": self.state, "progress": np.array(json.dumps(progress))}
-        checkpoint.write_arrays(self.path / checkpoint.LAST, arrays)
-        self.saved_step = self.step
+    def save(self, metrics_bytes: int | None = None) -> None:
+        """Write last.npz; keep the one before under its step, and drop those that are no longer needed.
 
-    def restore(self, about: dict[str, Any]) -> None:
-        """Take up the run from its last.npz; what was noted of the text is kept but for what is new.
+        Arguments:
+            metrics_bytes: how much of metrics.jsonl counts; all of it if not given.
+
+        The lines of metrics.jsonl reach the disk before the last.npz that counts them, and best.npz after
+        the last.npz that it can be made from.
+        """
+        run, at = self.path, self.at
+        self.lock.check()
+        before = checkpoint.step_files(run)
+        kept = {step: back for step, back in at.kept if step in before}
+        if self.saved is not None and self.saved[0] < at.step:
+            step, back = self.saved
+            checkpoint.also_as(run / checkpoint.LAST, checkpoint.step_file(run, step))
+            kept[step] = back
+        newest = sorted(kept)[len(kept) - self.config.keep + 1 :] if len(kept) >= self.config.keep else kept
+        needed = {*newest, *(kept[step] for step in newest), at.rollback_step}
+        at.kept = sorted((step, back) for step, back in kept.items() if step in needed)
+        at.learning_rate = self.config.learning_rate
+        written = checkpoint.flush_metrics(run)
+        at.metrics_bytes = written if metrics_bytes is None else metrics_bytes
+        model = checkpoint.model_arrays(self.model)
+        arrays = model | {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
+        arrays |= {"state": self.state, "position": np.array(at.model_dump_json())}
+        checkpoint.write_arrays(run / checkpoint.LAST, arrays)
+        self.saved = at.step, at.rollback_step
+        if at.best_step == at.step:
+            self._write_best()
+        for step, path in checkpoint.step_files(run).items():
+            if step not in needed or step >= at.step:
+                with suppress(OSError):  # it will go next time
+                    path.unlink()
+
+    def _write_best(self) -> None:
+        arrays = checkpoint.model_arrays(self.model) | {"step": np.array(self.at.best_step)}
+        checkpoint.write_arrays(self.path / checkpoint.BEST, arrays)
+
+    def _take(self, arrays: Mapping[str, Array], position: Position, where: Path) -> None:
+        """Stand where a save stood.
 
         Raises:
-            RunError: the files are damaged, or are of another text or network.
+            RunError: its arrays are not those of this network, optimiser and batch.
         """
-        note = checkpoint.read_note(self.path)
-        known = note["corpus"]
-        if known.get("sha256") != self.corpus.sha256:
-            raise RunError(
-                f"{self.path}: this run was trained on another text than {self.corpus.name} "
-                f"({self.corpus.size:,} bytes, SHA-256 {self.corpus.sha256[:12]}…). "
-                "Give the text as it was, or start a new run with --out"
-            )
-        settings = self.config.model_dump()
-        for name in FIXED_ON_RESUME:
-            was = note["settings"].get(name)
-            if was != settings[name]:
+        mine = dict(self.model.parameters) | {
+            f"optimizer.{name}": array for name, array in self.optimizer.state.items()
+        }
+        mine["state"] = self.state = self.model.initial_state(self.streams.batch_size)
+        for name, array in mine.items():
+            saved = arrays.get(name)
+            if saved is None or saved.shape != array.shape or saved.dtype != array.dtype:
+                found = "nothing" if saved is None else f"{saved.dtype} {saved.shape}"
                 raise RunError(
-                    f"{flag(name)} {settings[name]}: this run has {was}, which cannot change on the way. "
-                    "Start a new run with --out"
+                    f"{where}: cannot be resumed from: {name} is {found}, "
+                    f"expected {array.dtype} {array.shape}"
                 )
-        last = self.path / checkpoint.LAST
-        if not last.exists():
-            if (self.path / checkpoint.BEST).exists():
-                raise RunError(
-                    f"{last}: missing, so this run cannot be gone on with. {checkpoint.BEST} is still there "
-                    "to sample from; --overwrite starts anew"
-                )
-            self.progress.say("this run ended before its first save: it starts from the beginning")
-            self.begin(known | about)
-            return
-        arrays = checkpoint.read_arrays(last)
-        saved = checkpoint.model_from(arrays, last)
-        if saved.vocabulary != self.model.vocabulary or saved.hidden_size != self.model.hidden_size:
-            raise RunError(f"{last}: holds another network than the settings describe")
-        try:
-            self.model.parameters.flat[...] = saved.parameters.flat
-            for name, array in self.optimizer.state.items():
-                array[...] = arrays[f"optimizer.{name}"]
-            self.state[...] = arrays["state"]
-            progress = json.loads(str(arrays["progress"]))
-            self.step = self.saved_step = self.optimizer.steps = operator.index(progress["step"])
-            best = progress["best_val_loss"]
-            self.best_val_loss = None if best is None else float(best)
-            self.elapsed = float(progress["elapsed"])
-            self.losses = {
-                key: (float(progress["losses"][key][0]), int(progress["losses"][key][1]))
-                for key in self.losses
-            }
-            if self.step < 0:
-                raise ValueError(f"step {self.step}")
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise RunError(f"{last}: cannot be resumed from: {error}") from None
-        self._cut_metrics()
-        self._write_config(known | about)
+            if not np.isfinite(saved).all():
+                raise RunError(f"{where}: cannot be resumed from: {name} has entries that are not finite")
+            array[...] = saved
+        self.at = position
+        self.optimizer.steps = position.step
 
-    def _cut_metrics(self) -> None:
-        """Take the lines after the step that was saved off metrics.jsonl: they will be written again."""
-        path = self.path / checkpoint.METRICS
-        kept = []
-        for line in path.read_bytes().splitlines() if path.exists() else []:
-            try:
-                if json.loads(line)["step"] <= self.step:
-                    kept.append(line + b"\n")
-            except (ValueError, KeyError, TypeError):  # torn by a crash
-                continue
-        write_whole(path, lambda file: file.write(b"".join(kept)))
+    def take_up(
+        self,
+        arrays: dict[str, Array],
+        position: Position,
+        file: Path,
+        note: dict[str, Any],
+        about: dict[str, Any],
+    ) -> None:
+        """Go on from a save of this folder; what was noted of the text is kept but for what is new."""
+        run, config, say = self.path, self.config, self.progress.say
+        other_text = position.corpus != self.corpus.sha256
+        if other_text:  # the place in the text means nothing any more, nor does the state that was carried
+            arrays["state"] = self.state
+        self._take(arrays, position, file)
+        at = self.at
+        checkpoint.tidy(run)
+        if file.name != checkpoint.LAST:
+            checkpoint.also_as(file, run / checkpoint.LAST)
+        self.saved = at.step, at.rollback_step
+        if at.rollback_step not in (at.step, *checkpoint.step_files(run)):
+            at.rollback_step = at.step
+        if not checkpoint.cut_metrics(run, at.metrics_bytes):
+            say(f"{run / checkpoint.METRICS}: lines that were there at the last save are missing")
+        if config.learning_rate != at.learning_rate:
+            at.rollbacks = 0  # the halved rate was half of another
+        if other_text:
+            say(
+                "another text than before: the weights and the count of steps go on; the state a starts at "
+                "zero, and the best validation so far counts no more"
+            )
+            at.corpus, at.rollback_step, at.kept = self.corpus.sha256, at.step, []
+            at.first_loss = at.smoothed_loss = at.best_val_loss = at.best_step = None
+            at.validations_since_best = 0
+            self.save()
+        self._mend_best()
+        self._write_config(note["corpus"] | about, note.get("init_from"))
+
+    def _mend_best(self) -> None:
+        """Make best.npz the one of ``best_step``, if it is of another step, or damaged, and can be made."""
+        run, step = self.path, self.at.best_step
+        if step is None:
+            return
+        path = run / checkpoint.BEST
+        found = None
+        with suppress(RunError):
+            best = checkpoint.read_arrays(path)
+            checkpoint.model_from(best, path)
+            found = int(best.get("step", np.array(-1)))
+        if found == step:
+            return
+        with suppress(RunError):
+            file = run / checkpoint.LAST if step == self.at.step else checkpoint.step_file(run, step)
+            model = checkpoint.model_arrays(checkpoint.model_from(checkpoint.read_arrays(file), file))
+            checkpoint.write_arrays(path, model | {"step": np.array(step)})
+            return
+        if found is None:
+            self.at.best_val_loss = self.at.best_step = None
+            self.progress.say(f"{path}: missing or damaged; the next validation takes its place")
+        else:
+            self.progress.say(
+                f"{path}: is of step {found:,}; it stays until a validation is better than "
+                f"{self.at.best_val_loss:.4f}, that of step {step:,}"
+            )
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT or SIGTERM ends at once.
+
+    (A closed terminal may well send two SIGHUP.)
+    """
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
         received.append(number)
+        if len(received) == 2 and number in (signal.SIGINT, signal.SIGTERM):
+            raise Interrupted("stopped at once; the last save stands", number)
 
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -1,13 +1,16 @@
 """What several tests share: a small text, a small finished run, and the command line in-process."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis
+import numpy as np
 import pytest
 
 import charrnn
+from charrnn.checkpoint import read_arrays
 from charrnn.cli import main
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
@@ -20,6 +23,34 @@ def mapped_memory() -> float:
     """How much memory of files is in this process's pages, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
+CLOCK = {"elapsed", "chars_per_second"}  # what the time of day decides in metrics.jsonl
+SAVES = {"elapsed", "metrics_bytes", "kept"}  # and in the position that last.npz holds
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    """The lines of metrics.jsonl, each whole, but for the clock."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in CLOCK} for line in lines]
+
+
+def position(run: Path, name: str = "last.npz") -> dict[str, object]:
+    """Where a save stands, but for the clock."""
+    at = json.loads(str(read_arrays(run / name)["position"]))
+    return {key: value for key, value in at.items() if key not in SAVES}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same bits in every array, the same position, and the same lines but for the clock."""
+    for name in ("last.npz", "best.npz"):
+        arrays, others = read_arrays(one / name), read_arrays(other / name)
+        assert arrays.keys() == others.keys()
+        for key in arrays.keys() - {"position"}:
+            np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
+            assert arrays[key].dtype == others[key].dtype
+    assert position(one) == position(other)
+    assert metrics(one) == metrics(other)
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import os
 import re
@@ -6,13 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import hypothesis
 import pytest
 from conftest import PROVERB, TINY
+from hypothesis import given
+from hypothesis import strategies as st
 
 import charrnn
+from charrnn.cli import main
 
 ROOT = Path(__file__).parent.parent
 ROW = r"^d(\w+) +(B\d) +(\(.*?\)) +(\S+) +(\S+) +(\(.*?\)) +(\w+)$"
@@ -183,6 +190,35 @@ def test_what_cannot_change_on_resume(cli, run_folder):
     assert "--hidden-size 25: this run has 24" in outcome.err
 
 
+def test_an_older_save_can_be_gone_on_from(cli, text_file, tmp_path):
+    words = ["--max-steps", 60, "--save-every", 0, "--keep", 3, *TINY]
+    assert cli("train", text_file, "--out", tmp_path, *words).code == 0
+    (tmp_path / "last.npz").write_bytes(b"PK")
+    broken = cli("train", "--resume", "--out", tmp_path)
+    assert broken.code == 2
+    command = re.search(r"The newest good save is step-59.npz: charrnn (.*)$", broken.err)
+    outcome = cli(*command[1].split())
+    assert outcome.code == 0
+    assert "; 60 steps in" in outcome.out
+    assert "give both" in cli("train", text_file, "--from", "step-59.npz").err
+    assert "--from ../x: " in cli("train", "--resume", "--out", tmp_path, "--from", "../x").err
+
+
+def test_weights_of_another_run(cli, run_folder, tmp_path):
+    text = tmp_path / "other.txt"
+    text.write_text("Who asked, Fox? " * 60)
+    words = ["train", text, "--init-from", run_folder, "--max-steps", 2, "--seq-length", 8]
+    outcome = cli(*words, "--out", tmp_path / "run")
+    assert outcome.code == 0
+    assert f"9 of 13 characters known to {run_folder}; 4 start afresh" in outcome.out
+    assert charrnn.load(tmp_path / "run").hidden_size == 24
+    other_size = cli(*words, "--out", tmp_path / "b", "--hidden-size", 25)
+    assert other_size.code == 2
+    assert f"--hidden-size 25: {run_folder} has 24" in other_size.err
+    both = cli("train", "--resume", "--out", tmp_path / "run", "--init-from", run_folder)
+    assert "give one of the two" in both.err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(text_file, tmp_path, number, code):
@@ -293,13 +329,8 @@ def test_a_piped_text_is_trained_on_resumed_and_evaluated(cli, tmp_path):
     assert code == 2
     assert "this run was trained on another text" in errors
     assert tokens_file(out / "tokens.bin") == made
-    assert {path.name for path in out.iterdir()} == {
-        "best.npz",
-        "config.json",
-        "last.npz",
-        "metrics.jsonl",
-        "tokens.bin",
-    }
+    names = {path.name for path in out.iterdir()} - {".lock"}
+    assert names == {"best.npz", "config.json", "last.npz", "metrics.jsonl", "step-3.npz", "tokens.bin"}
     whole = (out / "tokens.bin").read_bytes()
     (out / "tokens.bin").write_bytes(whole[:-1])
     for words in (["train", "--resume", "--out", out], ["eval", out]):
@@ -450,7 +481,7 @@ def bad_text(tmp_path, content):
         (
             b"abcd" * 999,
             ["--optimizer", "sgd", "--learning-rate", "1e38", "--clip-norm", "0", "--warmup-steps", "0"],
-            r"not finite at step 1 .* Lower --learning-rate \(now 1e\+38\)",
+            r"not finite at step 1 .* Lower --learning-rate \(tried: 1e\+38, 5e\+37",
         ),
     ],
 )  # fmt: skip
@@ -615,6 +646,49 @@ def test_settings_in_a_run_are_not_trusted(cli, run_folder, tmp_path):
             outcome = cli(*words)
             assert outcome.code == 2
             assert "config.json" in outcome.err
+
+
+# -- anything at all --------------------------------------------------------------------------------
+
+
+def says_what_is_wrong(words):
+    """Run a command: it does its work, or ends with a line or two and the exit code 2."""
+    err = io.StringIO()
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")), redirect_stderr(err):
+        code = main([str(word) for word in words])
+    assert code in (0, 2)
+    assert code == 0 or 1 <= len(err.getvalue().rstrip("\n").split("\n")) <= 2, err.getvalue()
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["utf-8", "utf-16", "utf-7", "cp1252", "shift_jis", "idna", "punycode", "rot13", "a\0"]),
+    st.booleans(),
+)
+def test_any_bytes_for_a_text(blob, encoding, as_bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        text.write_bytes(blob)
+        words = ["--hidden-size", 2, "--seq-length", 2, "--batch-size", 2, "--max-steps", 1]
+        words += ["--encoding", encoding, *(["--bytes"] if as_bytes else [])]
+        says_what_is_wrong(["train", text, "--out", Path(folder) / "run", *words])
+
+
+VALUES = st.integers() | st.floats() | st.booleans() | st.text(max_size=5)
+NAMES = [*charrnn.TrainConfig.model_fields, "self", "bytes", "glob", "x"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3), st.binary(max_size=50))
+@hypothesis.settings(max_examples=100)
+def test_any_settings_in_a_file(settings, rest):
+    """Settings of any value; and those followed by any bytes. (The text's name stops what is right.)"""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "my.toml"
+        lines = (f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        toml = "".join(lines).replace("NaN", "nan").replace("Infinity", "inf").encode()
+        for content in (toml, toml + rest):
+            file.write_bytes(content)
+            says_what_is_wrong(["train", Path(folder) / "none.txt", "--config", file])
 
 
 # -- help -------------------------------------------------------------------------------------------

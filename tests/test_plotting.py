@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -16,6 +17,10 @@ def test_what_cannot_be_drawn_is_said(cli, run_folder, tmp_path):
     outcome = cli("plot", run_folder, "--out", tmp_path / "losses.docx")
     assert outcome.code == 2
     assert "losses.docx: cannot be written" in outcome.err
+    line = {"epoch": 1, "loss": 1, "val_loss": None}
+    for bad in ({"loss": "x"}, {"loss": [1]}, {"epoch": 10**400}, {"val_loss": {"a": 1}}):
+        (tmp_path / "metrics.jsonl").write_text(json.dumps(line | bad))
+        assert "missing or damaged" in cli("plot", tmp_path).err
     (tmp_path / "metrics.jsonl").write_text("{")
     assert "missing or damaged" in cli("plot", tmp_path).err
 
