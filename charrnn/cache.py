@@ -63,7 +63,7 @@ def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Toke
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{path.parent}: cannot be made: {error.strerror}") from None
+        raise RunError(f"{path.parent}: cannot be written: {error.strerror}") from None
     mark = "new" if path.name == TOKENS else f"{uuid.uuid4().hex}.new"  # runs may share it, and the writing
     write_whole(path, put, mark)
 

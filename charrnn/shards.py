@@ -276,7 +276,8 @@ def work() -> None:
     """The whole life of a worker: what to compute comes down its standard input, until that ends."""
     words, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing else may come between the replies
-    with suppress(EOFError, BrokenPipeError), threadpool_limits(1, "blas"):
+    ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
+    with suppress(*ended), threadpool_limits(1, "blas"):
         model, sizes, file, index, rows, checkpoint_every = pickle.load(words)
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
