@@ -38,6 +38,7 @@ def recurrence_forward(
     """
     T, B, H = xW.shape
     a = np.empty((T + 1, B, H), np.result_type(xW, a0, W_aa)) if out is None else out
+    W_aa = spread(W_aa)
     recurrent = np.empty((B, H), a.dtype)
     a[0] = a0
     np.add(xW, b_a, out=a[1:])
@@ -63,7 +64,7 @@ def recurrence_backward(
     """
     T, B, H = da.shape
     dz = np.empty_like(da) if out is None else out
-    W_aaT = np.ascontiguousarray(W_aa.T)  # OpenBLAS runs small products twice as fast on a plain copy
+    W_aaT = spread(spread(W_aa).T)  # OpenBLAS runs small products twice as fast on a copy, row by row
     future = np.empty((B, H), da.dtype)
     np.multiply(a[1:], a[1:], out=dz)
     np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh, for all steps at once
@@ -87,3 +88,12 @@ def recurrence_backward_weights(
     rows, past = dz.reshape(-1, H), a[:-1].reshape(-1, H)  # (T·B, H) each
     np.matmul(past.T, rows, out=dW_aa)  # (B5)
     np.add.reduce(rows, axis=0, out=db_a)  # (B7)
+
+
+def spread(W: Array) -> Array:
+    """A copy of W (H, H) whose rows lie 64 bytes further apart: rows that lie a power of two apart share few
+    lines of the processor's cache, and at H = 1024 products with so few rows take a sixth longer."""
+    H, gap = len(W), 64 // W.itemsize
+    copy: Array = np.empty((H, H + gap), W.dtype)[:, :H]
+    copy[...] = W
+    return copy
