@@ -49,7 +49,7 @@ def flag(name: str) -> str:
 class Settings(BaseModel):
     """The base of all settings: frozen, no unknown keys, and errors that name the flag."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def __init__(self, /, **values: Any):
         try:
