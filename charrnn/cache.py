@@ -9,8 +9,11 @@ A file that was torn, cut or changed does not have its own hash any more, and is
 
 import hashlib
 import json
+import stat
+import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -27,10 +30,13 @@ FORMAT = "charrnn tokens 1"
 ALIGNED = 64
 LONGEST_HEADER = 2**26
 HASH = 32  # bytes
+ABANDONED = 86_400  # seconds since anything was written to it
 
 
 def place(cache: Path, sha256: str, encoding: str | None) -> Path:
     """The file itself; or in a folder, the file of that text, named after its hash."""
+    if cache.name == TOKENS:  # of a run, whatever has been put in its place
+        return cache
     return cache / f"{sha256[:32]}.{encoding or 'bytes'}.bin" if cache.is_dir() else cache
 
 
@@ -66,6 +72,10 @@ def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Toke
         raise RunError(f"{path.parent}: cannot be written: {error.strerror}") from None
     mark = "new" if path.name == TOKENS else f"{uuid.uuid4().hex}.new"  # runs may share it, and the writing
     write_whole(path, put, mark)
+    for old in path.parent.glob(f".{path.name}.*.new"):  # of writers that were killed
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED:
+                old.unlink()
 
 
 def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:
@@ -75,6 +85,8 @@ def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:
         RunError: the file is missing or damaged.
     """
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError("a link, a pipe or a folder")
         with path.open("rb") as file:
             line = file.readline(LONGEST_HEADER)
             header = json.loads(line)
@@ -113,7 +125,7 @@ def look_up(
 ) -> tuple[Tokens, Vocabulary] | None:
     """What stands in the cache, if it fits; ``notes`` says why it does not."""
     path = place(cache, origin.sha256, origin.encoding)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     try:
         made_from, found, tokens = read(path, progress)

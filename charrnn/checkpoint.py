@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Annotated, Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -387,6 +387,9 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
 # -- runs -------------------------------------------------------------------------------------------
 
 
+PathName = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
+
 class CorpusNote(BaseModel):
     """What config.json notes of the text."""
 
@@ -397,7 +400,8 @@ class CorpusNote(BaseModel):
     sha256: str = Field(max_length=64)
     characters: int = Field(ge=0)
     vocabulary_size: int = Field(ge=2)
-    sources: list[str] = []
+    sources: list[PathName] = []
+    cache_dir: PathName = ""
     bytes: bool = False
     encoding: str = "utf-8"
     glob: str = "*.txt"
@@ -431,7 +435,10 @@ def read_note(run: Path) -> dict[str, Any]:
         raise RunError(f"{run / CONFIG}: damaged: it lacks settings or corpus")
     try:
         TrainConfig(**note["settings"])
-        Note(**note)
+        readable = json.dumps(note, ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )  # names of files need not be
+        Note.model_validate_json(readable)
     except ConfigError as error:
         raise RunError(f"{run / CONFIG}: {error}") from None
     except ValidationError as error:

@@ -28,17 +28,17 @@ from tqdm import tqdm
 
 from charrnn.bench import bench, plan
 from charrnn.board import board, lines, markdown
-from charrnn.cache import TOKENS, nearest_folder
+from charrnn.cache import TOKENS, nearest_folder, place
 from charrnn.calculus import derive
-from charrnn.checkpoint import load, read_note
+from charrnn.checkpoint import Lock, is_run, load, read_note
 from charrnn.config import (
     BenchConfig,
-    CacheConfig,
     DeriveConfig,
     GradcheckConfig,
     SampleConfig,
     TextConfig,
     TrainConfig,
+    flag,
 )
 from charrnn.corpus import Corpus
 from charrnn.errors import AnotherTextError, CharRNNError, ConfigError, Interrupted, RunError, TextError
@@ -47,7 +47,7 @@ from charrnn.exercises import mark
 from charrnn.flags import BenchSettings, GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
 from charrnn.plotting import plot_losses
-from charrnn.reading import STDIN, corpus_name, read_file
+from charrnn.reading import STDIN, check_encoding, corpus_name, read_file
 from charrnn.shards import available_cores, choose_threads
 from charrnn.terminal import Writer, shown
 from charrnn.text import Streams, Tokens
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a character that cannot be shown is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = run(args, parser)
+        with too_big_is_no_memory():
+            code = run(args, parser)
         sys.stdout.flush()
         return code
     except CharRNNError as error:
@@ -88,6 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 141
         where = "" if error.filename is None else f"{error.filename}: "
         return fail(args, f"{where}{error.strerror or error}", 2)
+
+
+@contextmanager
+def too_big_is_no_memory() -> Iterator[None]:
+    """NumPy has two errors for arrays that do not fit: a MemoryError, and for absurd ones a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        if "array is too big" in str(error) or "Maximum allowed" in str(error):
+            raise MemoryError(str(error)) from None
+        raise
 
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -112,13 +124,12 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
     kept: dict[str, Any] = {}
-    if args.start and not args.resume:
-        raise ConfigError("--from: names the save that --resume goes on from: give both")
+    must_agree(args)
     out = Path(args.out or default_out(args.corpus))
     if args.resume:
         saved = read_note(out)
         kept = saved["corpus"]
-        values |= saved["settings"] | part_of(kept, TextConfig) | part_of(kept, CacheConfig)
+        values |= saved["settings"] | part_of(kept, TextConfig)
     if args.init_from:
         values["hidden_size"] = load(args.init_from).hidden_size
     if args.config:
@@ -133,21 +144,7 @@ def train_command(args: argparse.Namespace) -> int:
         corpus = read_corpus(args.corpus or sources_of(kept), reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
-    must_be_free(out, overwrite=args.overwrite or args.resume)
-    cache = out / TOKENS
-    if settings["cache_dir"]:
-        cache = Path(settings["cache_dir"]).absolute()
-        cache.mkdir(parents=True, exist_ok=True)
-    if args.resume:
-        try:
-            corpus = text_of_run(args, kept, reading, cache, any_text=args.allow_changed_corpus)
-        except AnotherTextError as error:
-            raise RunError(
-                f"{out}: this run was trained on another text: {error}. Give the text as it was; "
-                "--allow-changed-corpus goes on with this one, --out names a folder for a new run"
-            ) from None
-    else:
-        corpus = read_corpus(args.corpus, reading, cache=cache)
+    corpus, cache = text_to_train_on(args, settings, kept, out)
     say(
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
         f"seed {config.seed}, run {out}"
@@ -163,7 +160,7 @@ def train_command(args: argparse.Namespace) -> int:
             allow_changed_corpus=args.allow_changed_corpus,
             about={
                 "sources": [source_of(path) for path in args.corpus] or sources_of(kept),
-                "cache_dir": str(cache) if settings["cache_dir"] else "",
+                "cache_dir": "" if cache == out / TOKENS else str(cache),
                 **reading,
             },
             progress=Bar(raw=args.raw),
@@ -181,6 +178,71 @@ def train_command(args: argparse.Namespace) -> int:
     say(f"\n{framed(result.model.sample(length=700, seed=config.seed))}\n", raw=args.raw)
     say(f"More of it: charrnn sample {shlex.quote(str(out))}")
     return 0
+
+
+def must_agree(args: argparse.Namespace) -> None:
+    """Make sure that no flag of ``charrnn train`` is without effect beside the others.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, value in (("--from", args.start), ("--allow-changed-corpus", args.allow_changed_corpus)):
+        if value and not args.resume:
+            raise ConfigError(f"{name}: is for --resume: give both")
+    if args.init_from and args.resume:
+        raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
+    for name in ("init", "init_scale"):
+        if args.init_from and hasattr(args, name):
+            raise ConfigError(f"{flag(name)} has no effect with --init-from, whose W_aa is taken over")
+
+
+def text_to_train_on(
+    args: argparse.Namespace, settings: dict[str, Any], kept: dict[str, Any], out: Path
+) -> tuple[Corpus, Path]:
+    """The text, and where its tokens are kept; ``kept`` is what the run that is resumed notes of it.
+
+    Raises:
+        RunError: the folder is taken, or its run was trained on another text.
+        ConfigError: the text would be read in another way than the run's.
+    """
+    reading = part_of(settings, TextConfig)
+    must_be_free(out, overwrite=args.overwrite or args.resume)
+    if is_run(out):
+        with Lock(out):  # before a long text is read, and its tokens take the place of those there
+            pass
+    if args.resume:
+        must_be_read_alike(reading, kept)
+    cache = cache_of(kept, out)
+    if settings["cache_dir"]:
+        cache = Path(settings["cache_dir"]).absolute()
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
+    if args.resume:
+        try:
+            corpus = text_of_run(args, kept, reading, cache, any_text=args.allow_changed_corpus)
+        except AnotherTextError as error:
+            raise RunError(
+                f"{out}: this run was trained on another text: {error}. Give the text as it was; "
+                "--allow-changed-corpus goes on with this one, --out names a folder for a new run"
+            ) from None
+    else:
+        corpus = read_corpus(args.corpus, reading, cache=cache)
+    return corpus, cache
+
+
+def must_be_read_alike(reading: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Make sure that a run that is resumed reads its text as before.
+
+    Raises:
+        ConfigError: as bytes and not as text, or the other way round, or in another encoding.
+    """
+    was = TextConfig(**part_of(kept, TextConfig))
+    if reading["bytes"] != was.bytes:
+        raise ConfigError(f"--bytes: this run reads its text as {'bytes' if was.bytes else 'characters'}")
+    if not was.bytes and check_encoding(reading["encoding"]) != check_encoding(was.encoding):
+        raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {was.encoding}")
 
 
 def sources_of(kept: dict[str, Any]) -> list[str]:
@@ -233,10 +295,8 @@ def eval_command(args: argparse.Namespace) -> int:
     if args.corpus:
         corpus = read_corpus(args.corpus, reading, **how)
     else:
-        shared = Path(str(saved.get("cache_dir", "")))
-        cache = shared if saved.get("cache_dir") and shared.is_dir() else run / TOKENS
         try:
-            corpus = text_of_run(args, saved, reading, cache, **how)
+            corpus = text_of_run(args, saved, reading, cache_of(saved, run), **how)
         except AnotherTextError as error:
             raise RunError(
                 f"{error}: this text has changed since {run} was trained on it, so its parts are no longer "
@@ -397,7 +457,7 @@ def bench_command(args: argparse.Namespace) -> int:
 
 def plot_command(args: argparse.Namespace) -> int:
     plot_losses([Path(run) for run in args.runs], Path(args.out))
-    print(args.out)
+    say(str(args.out))
     return 0
 
 
@@ -431,6 +491,18 @@ def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any
     return corpus
 
 
+def cache_of(kept: dict[str, Any], run: Path) -> Path:
+    """Where a run's tokens are: in the --cache-dir it was trained with, if they are there; or in its folder.
+
+    (config.json may be a stranger's: nothing is made or written at a place that it alone names.)
+    """
+    shared = Path(kept.get("cache_dir", ""))
+    there = place(
+        shared, str(kept.get("sha256")), None if kept.get("bytes") else kept.get("encoding", "utf-8")
+    )
+    return shared if kept.get("cache_dir") and there.is_file() else run / TOKENS
+
+
 def text_of_run(
     args: argparse.Namespace,
     kept: dict[str, Any],
@@ -451,6 +523,8 @@ def text_of_run(
         RunError: it came through a pipe, is not piped again, and is not in the cache.
     """
     known, sources = str(kept.get("sha256")), sources_of(kept)
+    if any_text and args.corpus and cache.name == TOKENS:
+        return read_corpus(args.corpus, reading, **how)  # the run may yet refuse it, and needs what is there
     if args.corpus or STDIN not in sources:
         sha256 = None if any_text else known
         if not (cache.exists() or os.access(nearest_folder(cache), os.W_OK)):
@@ -492,7 +566,7 @@ def ended_cleanly() -> Iterator[None]:
     """SIGTERM and SIGHUP end what goes on as Ctrl-C does, so that nothing half written is left."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped before training", number)
+        raise Interrupted("stopped while reading", number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one

@@ -98,7 +98,9 @@ class CacheConfig(Settings):
 class ModelConfig(Settings):
     """The network."""
 
-    hidden_size: int = Field(default=256, ge=1, description="activations in the hidden state, H")
+    hidden_size: int = Field(
+        default=256, ge=1, le=1_000_000, description="activations in the hidden state, H"
+    )
     init: Literal["orthogonal", "normal", "identity"] = Field(
         default="orthogonal",
         description="how W_aa starts: orthogonal keeps the state's length over many steps",

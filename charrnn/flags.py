@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -17,6 +18,7 @@ from charrnn.config import (
     TrainConfig,
     flag,
 )
+from charrnn.terminal import shown
 
 ALIASES = {  # char-rnn's names
     "hidden_size": ["--rnn-size"],
@@ -44,6 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, shown(message or "", sys.stderr))
 
     def unknown(self, word: str) -> NoReturn:
         """End with an error that names the flag nearest to ``word``."""

@@ -86,8 +86,11 @@ def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus
     Raises:
         RunError: it has others, or one of the two is read as bytes.
     """
+    if vocabulary.is_bytes != corpus.vocabulary.is_bytes:
+        kind = "bytes: give --bytes" if vocabulary.is_bytes else "characters: give --no-bytes"
+        raise RunError(f"{corpus.name}: {run} reads its text as {kind}")
     new = np.setdiff1d(corpus.vocabulary.symbols, vocabulary.symbols)
-    if len(new) or vocabulary.is_bytes != corpus.vocabulary.is_bytes:
+    if len(new):
         names = ", ".join(repr(chr(symbol)) for symbol in new[:8])
         raise RunError(
             f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"

@@ -76,7 +76,7 @@ class Shards:
         self.gradients = model.parameters.like()  # of the last batch
         self._model = model
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._buffers = model.buffers(checkpoint_every or seq_length, bounds[1])
+        self._buffers = model.buffers(min(checkpoint_every or seq_length, seq_length), bounds[1])
         self._checkpoint_every = checkpoint_every
         self._sizes = seq_length, batch_size, threads
         self._workers: list[Worker] = []
@@ -282,7 +282,7 @@ def work() -> None:
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = model.buffers(checkpoint_every or sizes[0], rows.stop - rows.start)
+        buffers = model.buffers(min(checkpoint_every or sizes[0], sizes[0]), rows.stop - rows.start)
         while True:
             T = pickle.load(words)
             part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]

@@ -437,8 +437,11 @@ class Trainer:
             )
         here = self.saved is not None and self.saved[0] == at.rollback_step
         file = run / checkpoint.LAST if here else checkpoint.step_file(run, at.rollback_step)
-        arrays = checkpoint.read_arrays(file)
-        before = position_from(arrays, file)
+        try:
+            arrays = checkpoint.read_arrays(file)
+            before = position_from(arrays, file)
+        except RunError as damaged:
+            raise RunError(f"{error}; {damaged}. {way_out(run, file)}") from None
         before.rollbacks, before.elapsed = at.rollbacks + 1, at.elapsed
         self._take(arrays, before, file)
         self.save(before.metrics_bytes)

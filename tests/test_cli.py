@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
+from charrnn import checkpoint
 from charrnn.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -293,7 +294,10 @@ def test_runs_share_a_cache_dir(cli, text_file, tmp_path, monkeypatch):
 
 def test_a_cache_dir_that_is_a_file(cli, text_file, tmp_path):
     outcome = cli("train", text_file, "--out", tmp_path / "run", "--cache-dir", text_file)
-    assert (outcome.code, outcome.err) == (2, f"charrnn train: {text_file}: File exists\n")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"charrnn train: --cache-dir {text_file}: cannot be made: File exists\n",
+    )
 
 
 def test_a_compressed_text_is_the_same_text(cli, tmp_path, monkeypatch):
@@ -476,7 +480,7 @@ def bad_text(tmp_path, content):
         (b"abc" * 99, ["--optimizer", "magic"], r"invalid choice: 'magic'"),
         (b"abc" * 99, ["--hiden-size", "3"], r"unknown argument --hiden-size; did you mean --hidden-size\?"),
         (b"abc" * 99, ["--momentum", "0.5"], r"--momentum has no effect with --optimizer adam"),
-        (b"abc" * 99, ["--hidden-size", "10000000"], r"not enough memory"),
+        (b"abc" * 99, ["--hidden-size", "1000000"], r"not enough memory"),
         (b"abc" * 99, ["--resume", "--overwrite"], r"not allowed with"),
         (
             b"abcd" * 999,
@@ -721,3 +725,84 @@ def test_version_and_no_command(cli):
     assert re.fullmatch(r"charrnn \d+\.\d+\.\d+\n", cli("--version").out)
     assert cli().code == 2
     assert cli("trian").code == 2
+
+
+def test_a_refused_command_leaves_a_piped_text_where_it_is(cli, tmp_path, text_file):
+    out = tmp_path / "piped"
+    assert (
+        pipe((PROVERB * 40).encode(), "train", "-", "--max-steps", 2, *TINY, "--out", out, cwd=tmp_path)[0]
+        == 0
+    )
+    made = (out / "tokens.bin").read_bytes()
+    other = tmp_path / "other.txt"
+    other.write_text("quite another text, with 12 other characters!" * 60)
+    with checkpoint.Lock(out):
+        assert "another process" in cli("train", other, "--overwrite", "--out", out, *TINY).err
+    for words in (
+        ["--allow-changed-corpus"],
+        ["--bytes"],
+        ["--encoding", "latin-1"],
+        ["--init-from", out],
+        [],
+    ):
+        assert cli("train", other, "--resume", "--out", out, *words).code == 2, words
+    assert (out / "tokens.bin").read_bytes() == made
+    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
+
+
+def test_a_strangers_note_makes_nothing_outside_the_run(cli, tmp_path, text_file):
+    out, outside = tmp_path / "run", tmp_path / "outside"
+    assert cli("train", text_file, "--max-steps", 2, *TINY, "--out", out).code == 0
+    note = json.loads((out / "config.json").read_text())
+    note["corpus"]["cache_dir"] = str(outside)
+    (out / "config.json").write_text(json.dumps(note))
+    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
+    assert not outside.exists()
+    outside.mkdir()
+    (out / "tokens.bin").unlink()
+    (out / "tokens.bin").symlink_to(outside)
+    assert cli("eval", out).code == 0
+    assert not list(outside.iterdir())
+    for wrong in (5, "a\0b"):
+        note["corpus"]["cache_dir"] = wrong
+        (out / "config.json").write_text(json.dumps(note))
+        assert "cache_dir" in cli("eval", out).err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_a_pipe_in_place_of_the_tokens_is_no_hang(cli, tmp_path, text_file):
+    out = tmp_path / "run"
+    assert cli("train", text_file, "--max-steps", 2, *TINY, "--out", out).code == 0
+    (out / "tokens.bin").unlink()
+    os.mkfifo(out / "tokens.bin")
+    assert cli("eval", out).code == 0
+
+
+def test_a_run_on_a_file_whose_name_is_not_utf8(cli, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.txt"))
+    path.write_text(PROVERB * 40)
+    assert cli("train", path, "--max-steps", 2, *TINY, "--out", tmp_path / "run").code == 0
+    assert cli("train", "--resume", "--max-steps", 3, "--out", tmp_path / "run").code == 0
+    assert cli("eval", tmp_path / "run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hidden-size", 3_000_000_000], "less than or equal to 1000000"),
+        (["--hidden-size", 1_000_000, "--batch-size", 1], "not enough memory"),
+        (["--allow-changed-corpus"], "--allow-changed-corpus: is for --resume"),
+        (["--from", "step-1.npz"], "--from: is for --resume"),
+        (["\x1b]0;x\a"], "\\x1b]0;x\\x07"),
+    ],
+)
+def test_what_cannot_be_done_is_said(cli, tmp_path, text_file, words, said, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    outcome = cli("train", text_file, *TINY, "--out", tmp_path / "run", *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+def test_more_between_checkpoints_than_steps_takes_no_memory(cli, tmp_path, text_file):
+    words = ["--checkpoint-every", 10**8, "--max-steps", 1, "--out", tmp_path / "run"]
+    assert cli("train", text_file, *TINY, *words).code == 0
