@@ -66,7 +66,7 @@ def plan(config: BenchConfig) -> list[tuple[int, int]]:
     """What to measure: numbers of threads, each with half, all and twice the rows."""
     threads = thread_counts(available_cores()) if config.threads == "auto" else [config.threads]
     rows = sorted({max(1, config.batch_size // 2), config.batch_size, 2 * config.batch_size})
-    return [(n, B) for n in threads for B in rows if n <= B]
+    return sorted({(min(n, B), B) for n in threads for B in rows})  # no shard without a row, as in training
 
 
 def bench(config: BenchConfig, vocabulary: Vocabulary) -> Iterator[Point]:

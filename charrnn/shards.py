@@ -46,13 +46,13 @@ def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/p
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError, ZeroDivisionError):
-        group = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
+        group = next((line for line in own.read_text().splitlines() if line.startswith("0::")), "0::/")
         path = cgroups / group.removeprefix("0::").strip("/")
         for folder in (path, *path.parents):
             if cgroups in (folder, *folder.parents) and (folder / "cpu.max").exists():
                 quota, period = (folder / "cpu.max").read_text().split()
                 if quota != "max":
-                    cores = min(cores, max(1, round(int(quota) / int(period))))
+                    cores = min(cores, max(1, int(quota) // int(period)))
     return cores
 
 
@@ -120,6 +120,17 @@ class Shards:
             WorkerError: a worker process has ended.
             Exception: what a shard raises, a MemoryError for one.
         """
+        if len(self._workers) < len(self._rows) - 1:
+            raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
+        try:
+            return self._loss_and_gradients(inputs, targets, state)
+        except (
+            BaseException
+        ):  # a worker may still be at this batch: its reply must not pass for the next one's
+            self._stack.close()
+            raise
+
+    def _loss_and_gradients(self, inputs: Array, targets: Array, state: Array) -> tuple[float, Array, Array]:
         T, B = targets.shape
         if self._workers:
             shared = self._memory
@@ -260,11 +271,15 @@ class Worker:
         try:
             pickle.dump(message, self._words)
             self._words.flush()
-        except OSError:
+        except (OSError, ValueError):  # the second where the pipe is closed
             raise self._gone() from None
 
     def _gone(self) -> WorkerError:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:  # what it said made no sense, but it lives
+            self._process.kill()
+            code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return WorkerError(
             f"the worker process of rows {self.rows.start} to {self.rows.stop - 1} {how}. If memory is "

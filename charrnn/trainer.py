@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from charrnn import checkpoint, optim
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
 from charrnn.corpus import Corpus
-from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError
+from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError, WorkerError
 from charrnn.evaluation import evaluate
 from charrnn.model import CharRNN
 from charrnn.resume import Position, good_saves, in_the_words_of, position_from, take_over, way_out
@@ -374,7 +374,11 @@ class Trainer:
         if index == 0:  # each epoch begins at the start of the streams
             self.state = self.model.initial_state(self.streams.batch_size)
         inputs, targets = self.streams[index]
-        loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state)
+        try:
+            loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state)
+        except (WorkerError, MemoryError):  # what was learned before still stands
+            self.save()
+            raise
         norm = optim.global_norm(gradients)
         self._must_be_finite(loss, "loss", at.step + 1)
         self._must_be_finite(norm, "gradient", at.step + 1)

@@ -19,7 +19,7 @@ def test_operations_are_those_of_every_product_of_a_step():
 
 def test_the_plan():
     assert plan(BenchConfig(threads=2, batch_size=8)) == [(2, 4), (2, 8), (2, 16)]
-    assert plan(BenchConfig(threads=3, batch_size=2)) == [(3, 4)]  # no shard without a row
+    assert plan(BenchConfig(threads=3, batch_size=2)) == [(1, 1), (2, 2), (3, 4)]  # no shard without a row
     assert {threads for threads, _ in plan(BenchConfig())} >= {1, available_cores()}
 
 

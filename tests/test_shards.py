@@ -95,6 +95,12 @@ def test_an_error_in_a_shard_comes_out(row, batch):
     model.bad = row
     with pytest.raises(MemoryError, match="no room"), Shards(model, 9, 4, 2) as shards:
         shards.loss_and_gradients(*batch)
+    with Shards(model, 9, 4, 2) as shards:
+        for error in (MemoryError, WorkerError):  # and no later call takes an old reply for its own
+            with pytest.raises(error):
+                shards.loss_and_gradients(*batch)
+    with pytest.raises(RuntimeError, match="context manager"):
+        Shards(model, 9, 4, 2).loss_and_gradients(*batch)
 
 
 def test_a_worker_that_is_killed_is_no_hang(batch):
@@ -143,6 +149,9 @@ def test_the_cores_of_a_container(tmp_path):
     groups = tmp_path / "groups"
     (groups / "a" / "b").mkdir(parents=True)
     free = available_cores(groups, own)
+    own.write_text("12:cpu:/a/b\n")  # version 1
+    assert available_cores(groups, own) == free
+    own.write_text("0::/a/b\n")
     assert free == len(os.sched_getaffinity(0))
     (groups / "a" / "b" / "cpu.max").write_text("max 100000\n")
     assert available_cores(groups, own) == free

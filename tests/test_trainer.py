@@ -13,7 +13,7 @@ from conftest import assert_same_run, metrics, position
 import charrnn
 from charrnn import trainer
 from charrnn.checkpoint import read_arrays, read_json, write_arrays
-from charrnn.errors import DivergedError, Interrupted, RunError, TextError
+from charrnn.errors import DivergedError, Interrupted, RunError, TextError, WorkerError
 from charrnn.shards import Shards
 from charrnn.trainer import Progress
 
@@ -697,3 +697,22 @@ def test_a_window_past_the_memory_budget_keeps_some_activations_only(corpus, tmp
     for one, other in zip(metrics(tmp_path / "all"), metrics(tmp_path / "some"), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-12)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-11)
+
+
+def test_a_worker_that_dies_costs_no_step_that_was_done(corpus, tmp_path):
+    class Kill(Progress):
+        steps = 0
+
+        def step(self, characters, loss):
+            self.steps += 1
+            if self.steps == 7:
+                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                for child in children:
+                    os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="killed by signal 9"):
+        train(corpus, tmp_path / "cut", threads=2, progress=Kill())
+    assert position(tmp_path / "cut")["step"] == 7
+    train(corpus, tmp_path / "cut", threads=2, resume=True)
+    train(corpus, tmp_path / "whole", threads=2)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
