@@ -1,9 +1,9 @@
 """How fast this machine trains a network, and how near that is to what it could do at most.
 
-A step's work is counted as its matrix products: for each character three with W_aa (one forward, two back)
-and three with W_ya, at two operations a number. The rest (tanh, softmax, the optimiser) is left out, so the
-fraction of the peak can only be understated. The peak is one large matrix product of the same precision, on
-the same number of cores, measured in the same run.
+A step's work is counted as its matrix products: for each character three (one forward, two back) with every
+matrix but that in which it is looked up, at two operations a number. The rest (tanh, softmax, the optimiser)
+is left out, so the fraction of the peak can only be understated. The peak is one large matrix product of the
+same precision, on the same number of cores, measured in the same run.
 """
 
 import statistics
@@ -39,9 +39,11 @@ class Point:
         return self.gflops / self.peak_gflops
 
 
-def operations(T: int, B: int, H: int, V: int) -> int:
+def operations(model: CharRNN, T: int, B: int) -> int:
     """Floating-point operations in the matrix products of one training step."""
-    return 3 * 2 * T * B * H * (H + V)
+    p = model.parameters
+    looked_up = "W_ex" if model.embedding_size else "W_ax"
+    return 3 * 2 * T * B * sum(W.size for name, W in p.items() if W.ndim == 2 and name != looked_up)
 
 
 def peak(threads: int, dtype: str) -> float:
@@ -78,21 +80,22 @@ def bench(config: BenchConfig, vocabulary: Vocabulary) -> Iterator[Point]:
 
 def measure(config: BenchConfig, vocabulary: Vocabulary, threads: int, B: int, peak_gflops: float) -> Point:
     """Train for ``config.seconds`` on random characters: the median step counts."""
-    T, H, V = config.seq_length, config.hidden_size, len(vocabulary)
-    model = CharRNN(vocabulary, H, dtype=config.dtype, init=config.init, init_scale=config.init_scale)
+    T, V = config.seq_length, len(vocabulary)
+    model = CharRNN.described(vocabulary, config, config.seed)
     settings = TrainConfig()
     adam = optim.Adam(model.parameters.flat, settings)
     tokens = np.random.default_rng(config.seed).integers(0, V, (T + 1, B))
     state = model.initial_state(B)
     times: list[float] = []
-    with Shards(model, T, B, threads) as shards:
+    with Shards(model, T, B, threads, dropout=config.dropout) as shards:
         while len(times) < 5 or sum(times[2:]) < config.seconds:
             began = time.perf_counter()
-            _, gradients, state = shards.loss_and_gradients(tokens[:-1], tokens[1:], state)
+            seed = config.seed, len(times)
+            _, gradients, state = shards.loss_and_gradients(tokens[:-1], tokens[1:], state, seed)
             optim.clip_by_norm(gradients, settings.clip_norm)
             adam.step(gradients, 1e-6)
             times.append(time.perf_counter() - began)
         held = shards.nbytes + model.parameters.flat.nbytes + sum(a.nbytes for a in adam.state.values())
     step = statistics.median(times[2:])  # the first ones wait for the workers to start
-    gflops = operations(T, B, H, V) / step / 1e9
+    gflops = operations(model, T, B) / step / 1e9
     return Point(threads, B, T * B / step, gflops, peak_gflops, held / 1e6)

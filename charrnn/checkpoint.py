@@ -331,8 +331,8 @@ def _members(file: BinaryIO, size: int) -> dict[str, Array]:
 
 
 def model_arrays(model: CharRNN) -> dict[str, Array]:
-    """What makes a model: its parameters by name, and its vocabulary's symbols."""
-    return {**model.parameters, "vocabulary": model.vocabulary.symbols}
+    """What makes a model: its parameters by name, its vocabulary's symbols, and the name of its cell."""
+    return {**model.parameters, "vocabulary": model.vocabulary.symbols, "cell": np.array(model.cell)}
 
 
 def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
@@ -343,14 +343,20 @@ def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
     """
     try:
         vocabulary = Vocabulary(arrays["vocabulary"])
-        W_aa = arrays["W_aa"]
-        H = len(W_aa)
-        for name, shape in (("W_aa", (H, H)), ("W_ax", (len(vocabulary), H))):  # before memory is taken
-            if arrays[name].shape != shape:
-                raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
+        cell, W_aa = str(arrays.get("cell", "rnn")), arrays["W_aa"]
         if W_aa.dtype not in (np.float32, np.float64):
             raise RunError(f"W_aa is of dtype {W_aa.dtype}")
-        model = CharRNN(vocabulary, H, init="identity", dtype=W_aa.dtype)
+        if W_aa.ndim != 2:
+            raise RunError(f"W_aa is {W_aa.dtype} {W_aa.shape}, expected two axes")
+        form: dict[str, Any] = {
+            "cell": cell,
+            "num_layers": 1 + sum(name.startswith("W_aa[") for name in arrays),
+            "embedding_size": max(1, arrays["W_ex"].size // len(vocabulary)) if "W_ex" in arrays else 0,
+        }
+        for name, shape in CharRNN.shapes(vocabulary, len(W_aa), **form).items():  # before memory is taken
+            if arrays[name].shape != shape:
+                raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
+        model = CharRNN(vocabulary, len(W_aa), **form, seed=None, dtype=W_aa.dtype)
         for name, view in model.parameters.items():
             if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
                 found = f"{arrays[name].dtype} {arrays[name].shape}"

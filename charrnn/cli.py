@@ -29,7 +29,6 @@ from tqdm import tqdm
 from charrnn.bench import bench, plan
 from charrnn.board import board, lines, markdown
 from charrnn.cache import TOKENS, nearest_folder, place
-from charrnn.calculus import derive
 from charrnn.checkpoint import Lock, is_run, load, read_note
 from charrnn.config import (
     BenchConfig,
@@ -41,6 +40,7 @@ from charrnn.config import (
     flag,
 )
 from charrnn.corpus import Corpus
+from charrnn.derivation import derive
 from charrnn.errors import AnotherTextError, CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
@@ -131,7 +131,9 @@ def train_command(args: argparse.Namespace) -> int:
         kept = saved["corpus"]
         values |= saved["settings"] | part_of(kept, TextConfig)
     if args.init_from:
-        values["hidden_size"] = load(args.init_from).hidden_size
+        model = load(args.init_from)
+        for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
+            values[name] = getattr(model, name)
     if args.config:
         values |= read_toml(Path(args.config))
     try:
@@ -339,7 +341,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])
     with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
-        window = GradientCheck(model, inputs, targets, rng, config.method, bar.update)
+        window = GradientCheck(model, inputs, targets, rng, config.method, bar.update, config.dropout)
         quick = config.quick
         if quick is None:
             quick = window.derivatives(quick=False, per_step=False) > MANY
@@ -383,7 +385,7 @@ def derive_command(args: argparse.Namespace) -> int:
             print(f"{reply.name}: {reply.text}")
         return 0 if all(reply.right for reply in replies) else 1
     sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
-    proofs = derive(rng, *sizes)
+    proofs = derive(rng, *sizes, config.cell)
     rules = list(dict.fromkeys(proof.rule for proof in proofs))
     if args.rule is not None:
         names = {rule.lower(): rule for rule in rules}

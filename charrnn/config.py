@@ -5,11 +5,12 @@ file and config.json are all read through these models. Settings never change on
 """
 
 import difflib
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charrnn.errors import ConfigError
+from charrnn.layers import CELLS
 
 # field: (other field, the value of the other that gives this one a meaning)
 MEANT_FOR = {
@@ -27,7 +28,10 @@ DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
 # What makes a run the run it is: only another run can have it otherwise.
 FIXED_ON_RESUME = (
+    "cell",
+    "num_layers",
     "hidden_size",
+    "embedding_size",
     "init",
     "init_scale",
     "dtype",
@@ -74,6 +78,10 @@ class Settings(BaseModel):
         return f"{flag(name)} {error['input']}: {message[0].lower()}{message[1:]}"
 
 
+if TYPE_CHECKING:
+    CellName = str
+else:
+    CellName = Literal[tuple(CELLS)]  # the table has their names
 Threads = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
@@ -98,8 +106,27 @@ class CacheConfig(Settings):
 class ModelConfig(Settings):
     """The network."""
 
+    cell: CellName = Field(
+        default="rnn",
+        description="the recurrent layer: rnn is tanh(x W_ax + a W_aa + b_a); gru and lstm have gates, learn "
+        "more from as many characters, and take 3 and 4 times the arithmetic",
+    )
+    num_layers: int = Field(default=1, ge=1, le=100, description="layers on one another, L")
     hidden_size: int = Field(
         default=256, ge=1, le=1_000_000, description="activations in the hidden state, H"
+    )
+    embedding_size: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="numbers in a learned embedding of each character; 0 feeds characters one-hot",
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="part of each layer's activations left out, at random, of what it sends up, never "
+        "of what it sends to its next step; against learning a small text by heart",
     )
     init: Literal["orthogonal", "normal", "identity"] = Field(
         default="orthogonal",
@@ -265,8 +292,9 @@ class SampleConfig(Settings):
 
 
 class DeriveConfig(Settings):
-    """The sizes of the example."""
+    """The example."""
 
+    cell: CellName = Field(default="rnn", description="the recurrent layer: rnn (tanh), gru or lstm")
     time_steps: int = Field(default=3, ge=1, description="T")
     batch_size: int = Field(default=2, ge=1, description="rows of the batch, B")
     hidden_size: int = Field(default=2, ge=1, description="activations in the hidden state, H")
@@ -276,7 +304,9 @@ class DeriveConfig(Settings):
     @model_validator(mode="after")
     def _small_enough_to_build(self) -> "DeriveConfig":
         T, B, H, V = self.time_steps, self.batch_size, self.hidden_size, self.vocabulary_size
+        G = CELLS[self.cell].gates
         numbers = max(B * B * max(V * V, H * H, H * (V + H)), T * B * max(V * H * V, H * H * H, H * V * H))
+        numbers *= G * G  # at the most
         if numbers > 20_000_000:
             raise ValueError(
                 f"the largest tensor of these sizes would hold {numbers:,} numbers, "

@@ -64,7 +64,7 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     if rows > 1:
         for t in range(-WARM_UP, 0, T):
             before = np.arange(t, min(t + T, 0))[:, np.newaxis] + start  # (T, rows)
-            state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, buffers).a[-1].copy()
+            state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, buffers).state
             release(tokens)
         state[0] = 0  # the first row has no text before it
     total, hits = 0.0, 0
@@ -75,7 +75,7 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
         x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
         release(tokens)
         window = model.logits(x, state, buffers)
-        state = window.a[-1].copy()
+        state = window.state
         logits, y = window.logits.reshape(y.size, -1), y.reshape(-1)  # (characters, V), (characters,)
         if not scored.all():
             logits, y = logits[scored.reshape(-1)], y[scored.reshape(-1)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charrnn import layers
 from charrnn.calculus import STEP as COMPLEX_STEP
 from charrnn.config import ModelConfig
-from charrnn.model import CharRNN
+from charrnn.model import CharRNN, named
 from charrnn.text import Vocabulary
 
 Array = NDArray[Any]
@@ -30,7 +30,16 @@ TOLERANCE = {"complex": 1e-13, "central": 1e-6}
 PROJECTIONS = 2
 QUICK_CUTS = 5
 CENTRAL_STEP = 1e-3  # an error of h⁴ against one of rounding, 1e-16/h, for losses of a few nats
-GIVEN_BY = {"W_ax": "B6", "W_aa": "B5", "b_a": "B7", "W_ya": "B2", "b_y": "B2", "x": "B8", "a0": "B9"}
+GIVEN_BY = {
+    "W_ex": "B6",
+    "W_ax": "B6",
+    "W_aa": "B5",
+    "b_a": "B7",
+    "W_ya": "B2",
+    "b_y": "B2",
+    "x": "B8",
+    "a0": "B9",
+}  # but for what a cell has equations of its own for
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Check:
     """The verdict on one tensor, or on one property of the window."""
 
     name: str
-    equation: str  # the one that gives it; B1, B3 and B4 stand behind every gradient
+    equation: str  # the one that gives it; others, such as B1, B3 and B4, stand behind every gradient
     shape: tuple[int, ...]
     norm: float | None  # of the gradient; None for a property
     error: float  # the largest difference, over the largest entry, or over the norm for a projection
@@ -47,23 +56,18 @@ class Check:
 
 
 def generic_model(vocabulary: Vocabulary, config: ModelConfig, seed: int) -> CharRNN:
-    """A float64 model to check at: the one that training would start from, but for W_ya, b_a and b_y.
+    """A float64 model to check at: the one that training would start from, but for W_ya and the biases.
 
-    Those start at or near zero, where many a wrong gradient is as small as the right one; here they are
-    drawn at random, at the size they have in a trained network.
+    Those start at or near zero, where many a wrong gradient is as small as the right one; here something is
+    added that is drawn at random, at the size they have in a trained network.
     """
     rng = np.random.default_rng(seed)
-    model = CharRNN(
-        vocabulary,
-        config.hidden_size,
-        seed=rng,
-        init=config.init,
-        init_scale=config.init_scale,
-        dtype=np.float64,
-    )
-    for name, scale in (("W_ya", config.hidden_size**-0.5), ("b_a", 0.1), ("b_y", 0.1)):
-        view = model.parameters[name]
-        view[...] = scale * rng.standard_normal(view.shape)
+    model = CharRNN.described(vocabulary, config, rng, np.float64)
+    p = model.parameters
+    p["W_ya"][...] = config.hidden_size**-0.5 * rng.standard_normal(p["W_ya"].shape)
+    for name in p:
+        if name.startswith("b_"):
+            p[name][...] += 0.1 * rng.standard_normal(p[name].shape)
     return model
 
 
@@ -78,6 +82,7 @@ class GradientCheck:
         rng: np.random.Generator,
         method: Method = "complex",
         tick: Callable[[], object] = lambda: None,
+        dropout: float = 0.0,
     ):
         """Compute the gradients to check; the incoming state is random.
 
@@ -87,45 +92,53 @@ class GradientCheck:
             rng: for the incoming state, and for the directions of ``quick``.
             method: ``complex`` step or ``central`` differences.
             tick: called for each derivative.
+            dropout: its rate. The mask is drawn once and held fixed.
         """
         self.T, self.B = inputs.shape
         self.method, self.tick, self.rng = method, tick, rng
-        self.y = targets
-        state = np.tanh(rng.standard_normal((self.B, model.hidden_size)))
-        self.loss, self.window = model.forward(inputs, targets, state)
-        self.gradients, dx, self.da0 = model.backward(self.window, input_gradient=True)
+        self.inputs, self.y = inputs, targets
+        state = np.tanh(rng.standard_normal((self.B, model.state_size)))
+        self.masks: Array | None = None
+        if dropout:
+            self.masks = model.dropout_masks(rng.spawn(self.B), dropout, self.T)
+        self.loss, window = model.forward(inputs, targets, state, masks=self.masks)
+        self.gradients, dx, self.dstate = model.backward(window, input_gradient=True)
         assert dx is not None  # it was asked for
         self.dx: Array = dx
 
-        self.tolerance = max(TOLERANCE[method], min(1e-6, 100 * self._rounding(model, state)))
+        self.tolerance = max(TOLERANCE[method], min(1e-6, 20 * self._rounding(model, state)))
 
         dtype = np.complex128 if method == "complex" else np.float64
         self.still = model
-        self.model = CharRNN(model.vocabulary, model.hidden_size, dtype=dtype)  # the one that is moved
-        self.model.parameters.flat[...] = model.parameters.flat
-        self._copy = self.model.parameters.like(self.model.parameters.flat.copy())  # of one step
+        self.model, self._copy = model.like(dtype), model.like(dtype)  # what is moved: at all steps, at one
+        self.model.parameters.flat[...] = self._copy.parameters.flat[...] = model.parameters.flat
         self.state = state.astype(dtype)
-        self.inputs = inputs
         self.rows = np.zeros((*inputs.shape, len(model.vocabulary)), dtype)  # x⟨t⟩, one-hot
         np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
 
     def _rounding(self, model: CharRNN, state: Array) -> float:
-        """How far the gradients move as every weight moves by one rounding, over the largest entry.
+        """How far the gradients move as every number they are made of moves by one rounding, over the largest
+        entry: first every weight, then all that the way forward has left for the way back.
 
-        Of an ordinary network, a few roundings. Where it magnifies small changes over the steps, or where
-        tanh is so near to 1 that 1 − a² has lost its digits, no derivative is known to better than this.
+        Of an ordinary network, a few roundings. Where it magnifies small changes over the steps, or where a
+        gate is so near to its end that its derivative has lost its digits, no derivative is known to better
+        than this.
         """
-        nearby = CharRNN(model.vocabulary, model.hidden_size, dtype=np.float64)
-        signs = self.rng.choice([-1.0, 1.0], model.parameters.flat.shape)
-        nearby.parameters.flat[...] = model.parameters.flat * (1 + np.finfo(np.float64).eps * signs)
-        _, window = nearby.forward(self.window.x, self.y, state)
-        moved, _, da0 = nearby.backward(window)
-        pairs = [(moved[name], self.gradients[name]) for name in moved] + [(da0, self.da0)]
-        changes = [np.abs(a - b).max() / max(np.abs(b).max(), 1e-300) for a, b in pairs]
-        a, dz = self.window.buffers.a[1:], np.abs(self.window.buffers.dz)
         eps = np.finfo(np.float64).eps
-        changes.append(eps * (dz / np.maximum(1 - a * a, eps)).max() / max(dz.max(), 1e-300))
-        worst = float(max(changes))
+
+        def moved(array: Array) -> None:
+            array *= 1 + eps * self.rng.choice([-1.0, 1.0], array.shape)
+
+        nearby = model.like()
+        nearby.parameters.flat[...] = model.parameters.flat
+        moved(nearby.parameters.flat)
+        _, window = nearby.forward(self.inputs, self.y, state, masks=self.masks)
+        for memory in window.buffers.memory:
+            for array in memory.values():
+                moved(array)
+        gradients, _, dstate = nearby.backward(window)
+        pairs = [(gradients[name], self.gradients[name]) for name in gradients] + [(dstate, self.dstate)]
+        worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300)) for a, b in pairs)
         return worst if math.isfinite(worst) else 0.0
 
     def tensors(self) -> Iterator[tuple[str, Array, Array]]:
@@ -133,7 +146,15 @@ class GradientCheck:
         for name, view in self.model.parameters.items():
             yield name, view, self.gradients[name]
         yield "x", self.rows, self.dx
-        yield "a0", self.state, self.da0
+        parts = zip(self.model.states(self.state), self.model.states(self.dstate), strict=True)
+        for layer, (states, gradients) in enumerate(parts):
+            for name, state in states.items():
+                yield named(f"{name}0", layer), state, gradients[name]
+
+    def equation(self, name: str) -> str:
+        """The equation that gives a gradient."""
+        base = name.split("[", maxsplit=1)[0]
+        return layers.CELLS[self.still.cell].given_by.get(base, GIVEN_BY.get(base, "B7"))
 
     def derivatives(self, *, quick: bool, per_step: bool) -> int:
         """How many derivatives that takes, for a progress bar."""
@@ -147,7 +168,7 @@ class GradientCheck:
             slopes = np.empty(tensor.shape)
             for place in np.ndindex(tensor.shape):
                 slopes[place] = self._slope(loss, tensor, place)
-            yield self._compare(name, GIVEN_BY[name], gradient, slopes)
+            yield self._compare(name, self.equation(name), gradient, slopes)
 
     def quick(self) -> Iterator[Check]:
         """Each gradient along random directions: a few evaluations, whatever the size.
@@ -164,7 +185,7 @@ class GradientCheck:
                 difference = abs(float(np.sum(gradient * direction)) - slope)
                 error = max(error, _finite(difference / max(norm, abs(slope), 1e-300)))
             passed = error <= self.tolerance
-            yield Check(name, GIVEN_BY[name], gradient.shape, norm, error, None, passed)
+            yield Check(name, self.equation(name), gradient.shape, norm, error, None, passed)
 
     def per_step(self) -> Iterator[Check]:
         """Each step's own summand against that step's own copy of the shared parameter.
@@ -172,19 +193,19 @@ class GradientCheck:
         A window's gradient is a sum over its steps; two errors that cancel in the sum show here.
         """
         summands = self._summands()
-        for name, view in self.model.parameters.items():
+        for name, view in self._copy.parameters.items():
             slopes = np.empty((self.T, *view.shape))
             for t in range(self.T):
                 for place in np.ndindex(view.shape):
-                    slopes[t][place] = self._slope(partial(self._unrolled, t), self._copy[name], place)
-            yield self._compare(f"{name}⟨t⟩", GIVEN_BY[name], summands[name], slopes)
+                    slopes[t][place] = self._slope(partial(self._unrolled, t), view, place)
+            yield self._compare(f"{name}⟨t⟩", self.equation(name), summands[name], slopes)
 
     def properties(self, *, quick: bool = False) -> Iterator[Check]:
         """What a window's loss must be: a mean over T·B, of losses that depend on no later input and on
         no other row of the batch, neither its inputs nor its state. ``quick`` tries a few cuts through
         time in place of all, and halves of the batch in which any two rows are once apart.
         """
-        whole = self.model.forward(self.inputs, self.y, self.state)[0].real
+        whole = self.model.forward(self.inputs, self.y, self.state, masks=self.masks)[0].real
         mean = float(self._unmoved.mean())
         yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
         step, row = np.indices((self.T, self.B))
@@ -222,11 +243,11 @@ class GradientCheck:
     def _loss_of(self, name: str) -> Callable[[], Any]:
         """The window's loss, with the inputs as one-hot rows if it is they that move."""
         x = self.rows if name == "x" else self.inputs
-        return lambda: self.model.forward(x, self.y, self.state)[0]
+        return lambda: self.model.forward(x, self.y, self.state, masks=self.masks)[0]
 
     def _nats(self, rows: Array, state: Array) -> Array:
         """The loss of each character by itself, (T, B), in float64."""
-        logits = self.still.logits(rows, state).logits
+        logits = self.still.logits(rows, state, masks=self.masks).logits
         chosen = np.take_along_axis(logits, self.y[..., np.newaxis], axis=-1)
         _, shift, log_total = layers.softmax_forward(logits)
         nats: Array = (log_total - (chosen - shift))[..., 0]
@@ -250,24 +271,20 @@ class GradientCheck:
 
     def _unrolled(self, own: int) -> Any:
         """The window's loss, computed step by step, where step ``own`` has the copy of the parameters."""
-        a, logits = self.state, []
+        state, logits = self.state, []
         for t in range(self.T):
-            p = self._copy if t == own else self.model.parameters
-            xW = layers.embedding_forward(self.inputs[t : t + 1], p["W_ax"])
-            a = layers.recurrence_forward(xW, a, p["W_aa"], p["b_a"])[1]
-            logits.append(layers.dense_forward(a[np.newaxis], p["W_ya"], p["b_y"]))
+            model, now = self._copy if t == own else self.model, slice(t, t + 1)
+            masks = None if self.masks is None else self.masks[:, now]
+            buffers = model.logits(self.inputs[now], state, masks=masks)
+            state = buffers.state
+            logits.append(buffers.logits)
         return layers.cross_entropy_forward(np.concatenate(logits), self.y)[0]
 
     def _summands(self) -> dict[str, Array]:
         """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
-        a, dlogits, dz = self.window.buffers.a, self.window.buffers.logits, self.window.buffers.dz
-        W_ya = self.model.parameters["W_ya"].real
+        _, window = self.still.forward(self.inputs, self.y, self.state.real, masks=self.masks)
         parts = [self.gradients.like() for _ in range(self.T)]
-        for t, g in enumerate(parts):
-            now = slice(t, t + 1)
-            layers.embedding_backward(dz[now], self.inputs[now], g["W_ax"])
-            layers.recurrence_backward_weights(dz[now], a[t : t + 2], g["W_aa"], g["b_a"])
-            layers.dense_backward(dlogits[now], a[t + 1 : t + 2], W_ya, g["W_ya"], g["b_y"])
+        self.still.backward(window, summands=parts)
         return {name: np.array([g[name] for g in parts]) for name in self.gradients}
 
     # -- verdicts -----------------------------------------------------------------------------------

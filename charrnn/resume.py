@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from charrnn import checkpoint
+from charrnn.config import flag
 from charrnn.corpus import Corpus
 from charrnn.errors import RunError
 from charrnn.model import CharRNN
@@ -106,18 +107,18 @@ def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus
 def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
     """Start from what another network has learned; ``name`` is its name in errors.
 
-    The rows of W_ax, the columns of W_ya and the entries of b_y are taken by character; those of
-    characters that ``other`` does not know stay as they are. All else is taken as it is.
+    The rows of W_ax (with an embedding, of W_ex), the columns of W_ya and the entries of b_y are taken by
+    character; those of characters that ``other`` does not know stay as they are. All else is taken as it is.
 
     Returns: how many characters both know.
 
     Raises:
-        RunError: the hidden sizes differ, or one vocabulary is of bytes and the other of characters.
+        RunError: the cells or sizes differ, or one vocabulary is of bytes and the other of characters.
     """
-    if model.hidden_size != other.hidden_size:
-        raise RunError(
-            f"--hidden-size {model.hidden_size}: {name} has {other.hidden_size}, which its weights come with"
-        )
+    for setting in ("cell", "num_layers", "hidden_size", "embedding_size"):
+        mine, theirs = getattr(model, setting), getattr(other, setting)
+        if mine != theirs:
+            raise RunError(f"{flag(setting)} {mine}: {name} has {theirs}, which its weights come with")
     if model.vocabulary.is_bytes != other.vocabulary.is_bytes:
         kinds = ["characters", "bytes"]
         raise RunError(
@@ -126,12 +127,11 @@ def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
         )
     _, new, old = np.intersect1d(model.vocabulary.symbols, other.vocabulary.symbols, return_indices=True)
     for key, array in model.parameters.items():
-        theirs = other.parameters[key]
-        match key:
-            case "W_ax" | "b_y":
-                array[new] = theirs[old]
-            case "W_ya":
-                array[:, new] = theirs[:, old]
-            case _:
-                array[...] = theirs
+        learned = other.parameters[key]
+        if key in (next(iter(model.parameters)), "b_y"):  # the first is what characters go in by
+            array[new] = learned[old]
+        elif key == "W_ya":
+            array[:, new] = learned[:, old]
+        else:
+            array[...] = learned
     return len(new)

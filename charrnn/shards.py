@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from math import prod
@@ -69,15 +70,21 @@ class Shards:
     """Computes the loss and gradients of whole batches; use it as a context manager."""
 
     def __init__(
-        self, model: CharRNN, seq_length: int, batch_size: int, threads: int, checkpoint_every: int = 0
+        self,
+        model: CharRNN,
+        seq_length: int,
+        batch_size: int,
+        threads: int,
+        checkpoint_every: int = 0,
+        dropout: float = 0.0,
     ):
         """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
         bounds = [batch_size * i // threads for i in range(threads + 1)]
         self.gradients = model.parameters.like()  # of the last batch
         self._model = model
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._buffers = model.buffers(min(checkpoint_every or seq_length, seq_length), bounds[1])
-        self._checkpoint_every = checkpoint_every
+        self._checkpoint_every, self._dropout = checkpoint_every, dropout
+        self._buffers = buffers_for(model, seq_length, bounds[1], checkpoint_every, dropout)
         self._sizes = seq_length, batch_size, threads
         self._workers: list[Worker] = []
         self._stack = ExitStack()
@@ -88,7 +95,8 @@ class Shards:
             if len(self._rows) > 1:
                 self._memory = Memory(self._model, *self._sizes)
             for i, rows in enumerate(self._rows[1:]):
-                worker = Worker(self._model, self._memory, self._sizes, i, rows, self._checkpoint_every)
+                how = self._checkpoint_every, self._dropout
+                worker = Worker(self._model, self._memory, self._sizes, i, rows, *how)
                 stack.callback(worker.end)
                 self._workers.append(worker)
             if self._workers:
@@ -111,10 +119,16 @@ class Shards:
         workers = sum(self._buffers.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
         return self._buffers.nbytes + self.gradients.flat.nbytes + workers + shared
 
-    def loss_and_gradients(self, inputs: Array, targets: Array, state: Array) -> tuple[float, Array, Array]:
-        """As the model's own, for inputs and targets (T, B) and a state (B, H).
+    def loss_and_gradients(
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int] = ()
+    ) -> tuple[float, Array, Array]:
+        """As the model's own, for inputs and targets (T, B) and a state (B, S).
 
-        Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, H).
+        Arguments:
+            seed: of the dropout masks. Each row draws its own from it, so that the number of shards does
+                not matter to them.
+
+        Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, S).
 
         Raises:
             WorkerError: a worker process has ended.
@@ -123,24 +137,29 @@ class Shards:
         if len(self._workers) < len(self._rows) - 1:
             raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
         try:
-            return self._loss_and_gradients(inputs, targets, state)
+            return self._loss_and_gradients(inputs, targets, state, seed)
         except (
             BaseException
         ):  # a worker may still be at this batch: its reply must not pass for the next one's
             self._stack.close()
             raise
 
-    def _loss_and_gradients(self, inputs: Array, targets: Array, state: Array) -> tuple[float, Array, Array]:
+    def _loss_and_gradients(
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int]
+    ) -> tuple[float, Array, Array]:
         T, B = targets.shape
         if self._workers:
             shared = self._memory
             shared.parameters[...] = self._model.parameters.flat
             shared.inputs[:T], shared.targets[:T], shared.state[...] = inputs, targets, state
         for worker in self._workers:
-            worker.begin(T)
+            worker.begin(T, seed)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
-        loss, after = one_shard(self._model, *part, self._checkpoint_every, self._buffers, self.gradients)
+        masks = masks_of(self._model, seed, rows, self._dropout, T)
+        loss, after = one_shard(
+            self._model, *part, masks, self._checkpoint_every, self._buffers, self.gradients
+        )
         if not self._workers:
             return loss, self.gradients.flat, after
         loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
@@ -153,17 +172,33 @@ class Shards:
         return loss, self.gradients.flat, shared.state.copy()
 
 
+def buffers_for(model: CharRNN, T: int, B: int, checkpoint_every: int, dropout: float) -> Buffers:
+    """Memory for a shard of B rows, of windows of up to T steps."""
+    return model.buffers(min(checkpoint_every or T, T), B, dropout=dropout > 0)
+
+
+def masks_of(model: CharRNN, seed: Sequence[int], rows: slice, dropout: float, T: int) -> Array | None:
+    """The dropout masks of some rows (L, T, rows, H), or None where nothing is dropped."""
+    if not dropout:
+        return None
+    # (a seed that ends in 0 is the same one without it)
+    rngs = [np.random.default_rng([*seed, row + 1]) for row in range(rows.start, rows.stop)]
+    return model.dropout_masks(rngs, dropout, T)
+
+
 def one_shard(
     model: CharRNN,
     inputs: Array,
     targets: Array,
     state: Array,
+    masks: Array | None,
     checkpoint_every: int,
     buffers: Buffers,
     gradients: Parameters,
 ) -> tuple[float, Array]:
     """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
     how: Any = {"checkpoint_every": checkpoint_every, "buffers": buffers, "gradients": gradients}
+    how["masks"] = masks
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
         loss, _, after = model.loss_and_gradients(inputs, targets, state, **how)
     return loss, after
@@ -175,14 +210,14 @@ class Memory:
     def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int, file: Any = None):
         """A new block, or the one that another process has made and calls ``file``."""
         P, dtype = model.parameters.flat.size, model.dtype
-        T, B, H = seq_length, batch_size, model.hidden_size
+        T, B, S = seq_length, batch_size, model.state_size
         tokens = np.dtype(np.intp)
         kinds = [
             ((P,), dtype),
             ((threads - 1, P), dtype),
             ((T, B), tokens),
             ((T, B), tokens),
-            ((B, H), dtype),
+            ((B, S), dtype),
         ]
         sizes = [-(-prod(shape) * kind.itemsize // 64) * 64 for shape, kind in kinds]  # in whole cache lines
         self.nbytes = sum(sizes)
@@ -225,6 +260,7 @@ class Worker:
         index: int,
         rows: slice,
         checkpoint_every: int,
+        dropout: float,
     ):
         """Start it; ``sizes`` are those that ``memory`` was made with."""
         self.rows = rows
@@ -243,11 +279,11 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._words, self._replies = self._process.stdin, self._process.stdout
-        self._send((model, sizes, memory.file, index, rows, checkpoint_every))
+        self._send((model, sizes, memory.file, index, rows, checkpoint_every, dropout))
 
-    def begin(self, T: int) -> None:
+    def begin(self, T: int, seed: Sequence[int]) -> None:
         """Have it compute the window of T steps that lies in the shared memory."""
-        self._send(T)
+        self._send((T, seed))
 
     def finish(self) -> float:
         """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
@@ -293,17 +329,20 @@ def work() -> None:
     sys.stdout = sys.stderr  # nothing else may come between the replies
     ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
     with suppress(*ended), threadpool_limits(1, "blas"):
-        model, sizes, file, index, rows, checkpoint_every = pickle.load(words)
+        model, sizes, file, index, rows, checkpoint_every, dropout = pickle.load(words)
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = model.buffers(min(checkpoint_every or sizes[0], sizes[0]), rows.stop - rows.start)
+        buffers = buffers_for(model, sizes[0], rows.stop - rows.start, checkpoint_every, dropout)
         while True:
-            T = pickle.load(words)
-            part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
+            T, seed = pickle.load(words)
             reply: float | Exception
             try:
-                reply, memory.state[rows] = one_shard(model, *part, checkpoint_every, buffers, gradients)
+                part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
+                masks = masks_of(model, seed, rows, dropout, T)
+                reply, memory.state[rows] = one_shard(
+                    model, *part, masks, checkpoint_every, buffers, gradients
+                )
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

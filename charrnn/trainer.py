@@ -4,7 +4,7 @@ A run's future depends on what last.npz holds and nothing else: the parameters, 
 the carried state a of every row, and the ``Position``: the step, from which the place in the text and the
 schedule follow, the best loss so far, the validations since then, the rollbacks. Nothing in the loop
 draws from a generator whose state would have to be kept: the first weights come from the seed, and each
-sample from the seed and its step.
+sample and the dropout masks of each step from the seed and the step.
 
 So last.npz is the word of record: what else a save writes is counted in it (metrics.jsonl) or can be made
 from it again (best.npz), and a run killed between any two of these writes goes on as if it had not been.
@@ -161,14 +161,7 @@ def _new_model(
     corpus: Corpus, config: TrainConfig, init_from: str | Path | None, progress: Progress
 ) -> CharRNN:
     """The network that a new run starts with: drawn from the seed, or taken over from another run."""
-    model = CharRNN(
-        corpus.vocabulary,
-        config.hidden_size,
-        seed=config.seed,
-        init=config.init,
-        init_scale=config.init_scale,
-        dtype=config.dtype,
-    )
+    model = CharRNN.described(corpus.vocabulary, config, config.seed)
     if init_from is not None:
         known, V = take_over(model, checkpoint.load(init_from), init_from), len(model.vocabulary)
         progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
@@ -232,7 +225,7 @@ def _resumed(
         )
     if model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(model.vocabulary, corpus, run)
-    if model.hidden_size != config.hidden_size or model.dtype != config.dtype:
+    if model.form != CharRNN.described(corpus.vocabulary, config, None).form:
         raise RunError(f"{file}: holds another network than the settings describe")
     trainer = Trainer(corpus, config, model, lock, progress)
     if config.schedule == "cosine" and any(word.startswith(("--epochs", "--max-steps")) for word in changed):
@@ -289,7 +282,12 @@ class Trainer:
         try:
             with (
                 Shards(
-                    self.model, config.seq_length, streams.batch_size, threads, self._checkpoint_every()
+                    self.model,
+                    config.seq_length,
+                    streams.batch_size,
+                    threads,
+                    self._checkpoint_every(),
+                    config.dropout,
                 ) as shards,
                 np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
             ):
@@ -351,7 +349,7 @@ class Trainer:
         config, T = self.config, self.config.seq_length
         if config.checkpoint_every:
             return config.checkpoint_every
-        megabytes = T * self.model.bytes_per_step(self.streams.batch_size) / 1e6
+        megabytes = T * self.model.bytes_per_step(self.streams.batch_size, dropout=config.dropout > 0) / 1e6
         if megabytes <= config.memory_budget:
             return 0
         every = math.isqrt(T - 1) + 1
@@ -375,7 +373,8 @@ class Trainer:
             self.state = self.model.initial_state(self.streams.batch_size)
         inputs, targets = self.streams[index]
         try:
-            loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state)
+            seed = config.seed, at.step
+            loss, gradients, self.state = shards.loss_and_gradients(inputs, targets, self.state, seed)
         except (WorkerError, MemoryError):  # what was learned before still stands
             self.save()
             raise

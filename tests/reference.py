@@ -68,3 +68,72 @@ def loss_and_gradients(
             dz_next = dz
         g["a0"][b] = p["W_aa"] @ dz_next
     return loss, g
+
+
+# -- other cells, one row and one step at a time ------------------------------------------------------
+
+
+def sigma(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
+def tanh_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
+    (a,) = states
+    return [np.tanh(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"])]
+
+
+def gru_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
+    (a,) = states
+    (W_r, W_u, W_n), (U_r, U_u, U_n) = np.split(p["W_ax"], 3, axis=1), np.split(p["W_aa"], 3, axis=1)
+    b_r, b_u, b_in = np.split(p["b_a"], 3)
+    r = sigma(x @ W_r + b_r + a @ U_r)
+    u = sigma(x @ W_u + b_u + a @ U_u)
+    n = np.tanh(x @ W_n + b_in + r * (a @ U_n + p["b_n"]))
+    return [(1 - u) * n + u * a]
+
+
+def lstm_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
+    a, c = states
+    z_i, z_f, z_g, z_o = np.split(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"], 4)
+    c = sigma(z_f) * c + sigma(z_i) * np.tanh(z_g)
+    return [sigma(z_o) * np.tanh(c), c]
+
+
+CELLS = {"rnn": (tanh_cell, 1), "gru": (gru_cell, 1), "lstm": (lstm_cell, 2)}
+
+
+def network_loss(
+    model: Any, inputs: Array, targets: Array, state: Array, masks: Array | None = None
+) -> tuple[float, Array]:
+    """The loss of any of our networks and the state after it, for each row by itself, in plain code."""
+    cell, n = CELLS[model.cell]
+    p, L = model.parameters, model.num_layers
+    names = ("W_ax", "W_aa", "b_a", *(["b_n"] if model.cell == "gru" else []))
+    own = [{name: p[f"{name}[{i + 1}]" if i else name] for name in names} for i in range(L)]
+    T, B = inputs.shape
+    loss, after = 0.0, np.empty_like(state)
+    for b in range(B):
+        parts = np.split(state[b], L * n)
+        for t in range(T):
+            x = np.eye(len(model.vocabulary))[inputs[t, b]]
+            x = x @ p["W_ex"] if model.embedding_size else x
+            for i in range(L):
+                parts[i * n : (i + 1) * n] = cell(x, parts[i * n : (i + 1) * n], own[i])
+                x = parts[i * n] * (1 if masks is None else masks[i, t, b])
+            e = np.exp(x @ p["W_ya"] + p["b_y"])
+            loss -= np.log(e[targets[t, b]] / e.sum()) / (T * B)
+        after[b] = np.concatenate(parts)
+    return loss, after
+
+
+def random_network(seed: int, shape: Shape, **form: Any) -> tuple[Any, Array, Array, Array]:
+    """Any of our networks in float64 with random parameters; inputs, targets and a state, all random."""
+    from charrnn import CharRNN, Vocabulary
+
+    T, B, H, V = shape
+    rng = np.random.default_rng(seed)
+    vocabulary = Vocabulary(np.arange(97, 97 + V, dtype=np.uint32))
+    model = CharRNN(vocabulary, H, dtype=np.float64, **form)
+    model.parameters.flat[...] = rng.standard_normal(model.parameters.flat.size) / np.sqrt(H)
+    inputs, targets = rng.integers(0, V, (2, T, B))
+    return model, inputs, targets, np.tanh(rng.standard_normal((B, model.state_size)))

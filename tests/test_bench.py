@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from charrnn import Vocabulary
+from charrnn import CharRNN, Vocabulary
 from charrnn.bench import bench, operations, plan
 from charrnn.cli import main
 from charrnn.config import BenchConfig
@@ -14,7 +14,8 @@ def test_operations_are_those_of_every_product_of_a_step():
     forward = T * (B * H * H + B * H * V)  # a W_aa, a W_ya: so many multiplications
     sent_back = T * (B * V * H + B * H * H)  # dlogits W_yaᵀ, dz W_aaᵀ
     weights = H * (T * B) * V + H * (T * B) * H  # aᵀ dlogits, aᵀ dz
-    assert operations(T, B, H, V) == 2 * (forward + sent_back + weights)
+    model = CharRNN(Vocabulary.of_text("abcdefg"), H)
+    assert operations(model, T, B) == 2 * (forward + sent_back + weights)
 
 
 def test_the_plan():
@@ -29,7 +30,7 @@ def test_a_point_is_of_the_network_asked_for(threads):
     small, medium, large = bench(config, Vocabulary.of_text("abcdef"))
     assert (small.batch_size, medium.batch_size, large.batch_size) == (4, 8, 16)
     assert small.threads == threads
-    rate = operations(8, 8, 16, 6) / (8 * 8)  # of one character
+    rate = operations(CharRNN(Vocabulary.of_text("abcdef"), 16), 8, 8) / (8 * 8)  # of one character
     assert medium.gflops * 1e9 == pytest.approx(rate * medium.chars_per_second)
     assert 0 < medium.of_peak < 1
     assert small.megabytes < medium.megabytes < large.megabytes

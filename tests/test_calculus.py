@@ -5,17 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_gradcheck import ERRORS, plant
+from test_gradcheck import ERRORS, network, plant
 
 from charrnn import layers
-from charrnn.calculus import Cell, contract, derive, jacobian, rules
-from charrnn.layers import recurrence
+from charrnn.calculus import EQUATIONS, contract, jacobian, rules
+from charrnn.derivation import EXAMPLES, derive
+from charrnn.layers import gru, lstm, recurrence
 
 SIZES = (3, 2, 2, 3)
 
 
-def proofs(*sizes, seed=0):
-    return derive(np.random.default_rng(seed), *(sizes or SIZES))
+CELLS = list(layers.CELLS)
+
+
+def proofs(*sizes, seed=0, cell="rnn"):
+    return derive(np.random.default_rng(seed), *(sizes or SIZES), cell)
 
 
 def test_a_jacobian_is_exact():
@@ -80,24 +84,38 @@ def test_each_step_of_the_sum_through_time_is_proved():
     assert not replace(steps[0], long=steps[0].long + 1e-9).agrees
 
 
-@pytest.mark.parametrize("sizes", [SIZES, (1, 1, 1, 2), (1, 3, 2, 5), (5, 1, 4, 3), (6, 4, 7, 5)])
-def test_everything_agrees_at_any_size(sizes):
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("sizes", [SIZES, (1, 1, 1, 2), (1, 3, 2, 5), (5, 1, 4, 3), (4, 3, 5, 4)])
+def test_everything_agrees_at_any_size(sizes, cell):
     for seed in range(3):
-        assert [proof.title for proof in proofs(*sizes, seed=seed) if not proof.agrees] == []
+        assert [proof.title for proof in proofs(*sizes, seed=seed, cell=cell) if not proof.agrees] == []
 
 
-def test_every_equation_is_proved_at_every_time_step():
-    found = {(proof.rule, proof.step) for proof in proofs()}
-    for tag in ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8"):
-        assert {(tag, 1), (tag, 2), (tag, 3)} <= found
-    assert {("B9", 1), ("F4", None), ("time", None), ("3W", None)} <= found
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_equation_is_proved_at_every_time_step(cell):
+    found = {(proof.rule, proof.step) for proof in proofs(cell=cell)}
+    own = {"rnn": "", "gru": "G", "lstm": "L"}[cell]
+    tags = {tag for tag in EQUATIONS if own and tag.startswith(own)} | {
+        "F3",
+        "B1",
+        "B2",
+        "B6",
+        "B7",
+        "B8",
+        "DF1",
+        "DB1",
+    }
+    tags |= {"rnn": {"F1", "F2", "B3", "B4", "B5", "B9"}, "gru": set(), "lstm": {"B5"}}[cell]
+    once = {"B9", "GB8", "LB5", "F4"}
+    assert {(tag, t) for tag in tags - once for t in (1, 2, 3)} <= found
+    assert {rule for rule, _ in found} >= tags | {"F4", "time", "3W"}
 
 
 @pytest.mark.parametrize(("tag", "line", "wrong"), ERRORS)
 def test_a_planted_error_is_seen(monkeypatch, tag, line, wrong):
     """The trick's side is the layers' own code: break that, and the tensors disagree with it."""
     plant(monkeypatch, tag, line, wrong)
-    assert not all(proof.agrees for proof in proofs(4, 3, 4, 5))
+    assert not all(proof.agrees for proof in proofs(4, 3, 4, 5, cell=network(tag).get("cell", "rnn")))
 
 
 def test_a_wrong_forward_line_is_seen(monkeypatch):
@@ -113,21 +131,43 @@ def test_a_wrong_forward_line_is_seen(monkeypatch):
             assert "F1" in {proof.rule for proof in proofs() if not proof.agrees}
 
 
+@pytest.mark.parametrize(
+    ("cell", "tag", "line", "wrong"),
+    [
+        ("gru", "GF1", "np.add(xW, b_a", "np.add(xW, 0.9 * b_a"),
+        ("gru", "GF2", "b_n, out=q_n[t - 1]", "0 * b_n, out=q_n[t - 1]"),
+        ("gru", "GF3", "np.tanh(ru, out=ru)\n        ru *= 0.5\n        ru += 0.5", "np.tanh(ru, out=ru)"),
+        ("gru", "GF4", "np.multiply(ru[:, :H], q_n[t - 1], out=seen)", "seen[...] = q_n[t - 1]"),
+        ("gru", "GF5", "a[t] *= ru[:, H:]", "a[t] *= ru[:, :H]"),
+        ("lstm", "LF1", "np.add(xW, b_a", "np.add(xW, 0.9 * b_a"),
+        ("lstm", "LF2", "k += rest", "pass"),
+        ("lstm", "LF3", "np.multiply(f, c[t - 1], out=c[t])", "np.multiply(i, c[t - 1], out=c[t])"),
+        ("lstm", "LF4", "np.multiply(o, tanh_c[t - 1], out=a[t])", "np.multiply(o, c[t], out=a[t])"),
+    ],
+)
+def test_a_wrong_forward_line_of_a_gated_cell_is_seen(monkeypatch, cell, tag, line, wrong):
+    module = {"gru": gru, "lstm": lstm}[cell]
+    source, namespace = inspect.getsource(module), {}
+    assert source.count(line) == 1
+    exec(source.replace(line, wrong), namespace)
+    monkeypatch.setattr(layers, f"{cell}_forward", namespace[f"{cell}_forward"])
+    assert tag in {proof.rule for proof in proofs(cell=cell) if not proof.agrees}
+
+
 def test_a_trick_of_another_shape_does_not_agree():
     proof = proofs()[0]
     assert not replace(proof, trick=proof.trick.T).agrees
     assert not replace(proof, trick=np.full(proof.trick.shape, np.nan)).agrees
 
 
-def test_the_gradients_in_the_cell_are_those_of_the_reference():
+def test_the_gradients_in_the_example_are_those_of_the_reference():
     from reference import loss_and_gradients
 
-    cell = Cell(np.random.default_rng(1), 4, 3, 5, 6)
-    p = {name: getattr(cell, name) for name in ("W_ax", "W_aa", "b_a", "W_ya", "b_y")}
-    loss, expected = loss_and_gradients(p, cell.x, cell.y, cell.a0)
-    np.testing.assert_allclose(cell.loss, loss, rtol=1e-13)
-    for name in p:
-        np.testing.assert_allclose(getattr(cell, f"d{name}"), expected[name], rtol=1e-10, atol=1e-14)
+    example = EXAMPLES["rnn"](np.random.default_rng(1), 4, 3, 5, 6)
+    loss, expected = loss_and_gradients(example.p, example.x, example.y, example.a0)
+    np.testing.assert_allclose(example.loss, loss, rtol=1e-13)
+    for name, gradient in example.g.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-10, atol=1e-14)
 
 
 # -- charrnn derive ---------------------------------------------------------------------------------
@@ -156,12 +196,14 @@ def test_derive_in_other_sizes_and_forms(cli):
     assert "| 2 | ∂z⟨t⟩/∂W_aa | 2 × 2 × 2 × 2 | 128 B | a⟨t−1⟩ᵀ dz⟨t⟩ | 2 × 2 | 32 B |" in document
 
 
-@pytest.mark.parametrize("rule", dict.fromkeys(proof.rule for proof in proofs()))
-def test_every_rule_can_be_put_on_the_board(cli, rule):
-    outcome = cli("derive", "--rule", rule.lower())
+@pytest.mark.parametrize(
+    ("rule", "cell"), {proof.rule: cell for cell in reversed(CELLS) for proof in proofs(cell=cell)}.items()
+)
+def test_every_rule_can_be_put_on_the_board(cli, rule, cell):
+    outcome = cli("derive", "--rule", rule.lower(), "--cell", cell)
     assert outcome.code == 0
     assert "they agree" in outcome.out
-    assert cli("derive", "--rule", rule, "--markdown").out.startswith("```\n")
+    assert cli("derive", "--rule", rule, "--cell", cell, "--markdown").out.startswith("```\n")
 
 
 def test_the_board_shows_a_matrix_of_matrices(cli):

@@ -31,15 +31,25 @@ from charrnn.resume import position_from
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("text", ["añ𝄞", b"ab"])
-def test_a_model_survives_the_round_trip(tmp_path, dtype, text):
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("añ𝄞", {}),
+        (b"ab", {}),
+        ("añ𝄞", {"cell": "gru", "num_layers": 3}),
+        (b"ab", {"cell": "lstm", "embedding_size": 4}),
+        ("añ𝄞", {"num_layers": 12, "embedding_size": 2}),
+    ],
+)
+def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
     vocabulary = charrnn.Corpus.from_text(text).vocabulary
-    model = charrnn.CharRNN(vocabulary, 5, dtype=dtype)
+    model = charrnn.CharRNN(vocabulary, 5, dtype=dtype, **form)
     path = tmp_path / "best.npz"
     write_arrays(path, model_arrays(model))
     again = model_from(read_arrays(path), path)
     assert again.vocabulary == vocabulary
     assert again.dtype == dtype
+    assert again.form == model.form
     np.testing.assert_array_equal(again.parameters.flat, model.parameters.flat)
     with np.load(path, allow_pickle=False) as archive:  # any NumPy program can read it
         np.testing.assert_array_equal(archive["W_aa"], model.parameters["W_aa"])
@@ -263,6 +273,15 @@ def test_any_bytes_for_a_note_are_refused(blob):
         {"W_ax": None},
         {"W_aa": np.zeros((5, 5), np.int64)},
         {"W_aa": np.zeros(())},
+        {"W_aa": np.zeros((5, 15), np.float32)},
+        {"cell": np.array("gru")},
+        {"cell": np.array("magic")},
+        {"cell": np.array([1.0, 2.0])},
+        {"W_ex": np.zeros((2, 3), np.float32)},
+        {"W_ex": np.zeros(3, np.float32)},
+        {"W_ex": np.zeros((2, 0), np.float32)},
+        {"W_aa[2]": np.zeros((5, 5), np.float32)},
+        {"W_aa[7]": np.zeros((5, 5), np.float32)},
         {"b_a": np.full(5, np.nan, np.float32)},
         {"b_a": np.zeros(5)},
         {"vocabulary": np.array([98, 97], np.uint32)},
@@ -275,6 +294,13 @@ def test_arrays_that_make_no_model_are_refused(tmp_path, change):
     arrays = {name: a for name, a in (model_arrays(model) | change).items() if a is not None}
     with pytest.raises(RunError, match="not a model"):
         model_from(arrays, tmp_path)
+
+
+def test_a_model_from_before_there_were_cells_is_one_of_tanh(tmp_path):
+    model = charrnn.CharRNN(charrnn.Corpus.from_text("ab").vocabulary, 5)
+    arrays = model_arrays(model)
+    del arrays["cell"]
+    assert model_from(arrays, tmp_path).form == model.form
 
 
 def test_pickles_are_refused(tmp_path):

@@ -8,31 +8,33 @@ import pytest
 from test_gradcheck import ERRORS
 
 import charrnn
-from charrnn.calculus import EQUATIONS, derive
+from charrnn.calculus import EQUATIONS
+from charrnn.derivation import derive
 from charrnn.exercises import exercises
+from charrnn.layers import CELLS
 
 PACKAGE = Path(charrnn.__file__).parent
 DOCUMENT = (PACKAGE / "DERIVATION.md").read_text("utf-8")
 README = Path(PACKAGE.parent / "README.md")
 CODE = {path.name: path.read_text("utf-8").splitlines() for path in (PACKAGE / "layers").glob("*.py")}
-TAG = r"\b[FB]\d\b"
+TAG = r"\b[DGL]?[FB]\d\b"
 
 
 def tags_of_lines():
     """The tags that stand in a comment behind a line of code."""
     lines = (line for text in CODE.values() for line in text)
-    return {tag for line in lines for tag in re.findall(r"#.*\(([FB]\d)\)", line)}
+    return {tag for line in lines for tag in re.findall(r"\(([DGL]?[FB]\d)\)", line.partition("#")[2])}
 
 
 def test_the_document_and_the_code_have_the_same_tags_and_all_are_proved():
-    proved = {proof.rule for proof in derive(np.random.default_rng(0), 2, 2, 2, 3)}
+    proved = {proof.rule for cell in CELLS for proof in derive(np.random.default_rng(0), 2, 2, 2, 3, cell)}
     in_document = set(re.findall(TAG, DOCUMENT))
     assert in_document == tags_of_lines() == set(EQUATIONS)
     assert in_document <= proved
 
 
 def test_each_link_leads_to_the_line_with_its_tag():
-    links = re.findall(r"\[([FB]\d)[^\]]*\]\(layers/(\w+\.py)#L(\d+)\)", DOCUMENT)
+    links = re.findall(r"\[([DGL]?[FB]\d)[^\]]*\]\(layers/(\w+\.py)#L(\d+)\)", DOCUMENT)
     assert {tag for tag, _, _ in links} == set(EQUATIONS)
     for tag, name, number in links:
         assert f"({tag})" in CODE[name][int(number) - 1], f"{name}#L{number} is not the line of {tag}"
@@ -55,7 +57,7 @@ def test_the_equations_are_introduced_in_the_order_of_the_code():
 
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")
 def test_the_readme_has_the_same_equations():
-    rows = re.findall(r"^\| ([FB]\d) \| (.*?) \|", README.read_text("utf-8"), re.M)
+    rows = re.findall(r"^\| ([DGL]?[FB]\d) \| (.*?) \|", README.read_text("utf-8"), re.M)
     assert {tag: equation.removesuffix(", with dz⟨T+1⟩ = 0") for tag, equation in rows} == EQUATIONS
 
 
@@ -71,17 +73,22 @@ SIGNS = [
     (r"\\operatorname\{onehot\}", "onehot"),
     (r"\\sum_", "Σ_"),
     (r"\\circ", "∘"),
+    (r"\\sigma", "σ"),
+    (r"\\tanh\^2", "tanh²"),
+    (r"\\tanh", "tanh"),
     ("-", "−"),
 ]
 
 
 def test_the_equations_of_the_document_are_those_that_are_proved():
-    sections = re.split(r"^### (?=B\d)", DOCUMENT, flags=re.M)[1:]
-    for section in sections:
-        _columns, rows = re.findall(r"^```math\n(.*?)\n```", section, re.M | re.S)
+    sections = re.findall(r"^### ([DGL]?[FB]\d): .*\n([^#]*)", DOCUMENT, re.M)
+    assert {tag for tag, _ in sections} == set(EQUATIONS) - {"F1", "F2", "F3", "F4"}
+    for tag, text in sections:
+        *columns, rows = re.findall(r"^```math\n(.*?)\n```", text, re.M | re.S)
+        assert len(columns) == len(re.findall(r"^Columns, ", text, re.M)) == (tag[0] == "B")
         for latex, sign in SIGNS:
             rows = re.sub(latex, sign, rows)
-        assert rows == EQUATIONS[section[:2]]
+        assert rows == EQUATIONS[tag]
 
 
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import loss_and_gradients, random_window
+from reference import loss_and_gradients, network_loss, numeric_gradient, random_network, random_window
 
 import charrnn
 from charrnn.config import SampleSettings
+from charrnn.layers import CELLS
 from charrnn.model import INITS
 from charrnn.text import Vocabulary
 
@@ -41,6 +42,44 @@ def test_a_window_equals_the_loop_by_loop_bptt(seed, shape):
             np.testing.assert_allclose(analytic, expected[name], rtol=1e-9, atol=1e-13, err_msg=name)
 
 
+FORMS = [
+    {"cell": cell, "num_layers": layers, "embedding_size": embedding}
+    for cell in CELLS
+    for layers, embedding in ((1, 0), (1, 3), (2, 0), (3, 2))
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_network_of_any_form_equals_the_plain_one(form, dropped):
+    model, x, y, state = random_network(1, (5, 3, 4, 6), **form)
+    masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 5) if dropped else None
+    expected, after = network_loss(model, x, y, state, masks)
+    buffers, gradients = model.buffers(7, 3, dropout=dropped), model.parameters.like()
+    for _ in range(2):  # the same buffers again, larger than the window
+        loss, window = model.forward(x, y, state, buffers, masks)
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+        np.testing.assert_allclose(window.state, after, rtol=1e-12)
+        _, _, dstate = model.backward(window, gradients)
+
+    def loss_of():
+        return model.forward(x, y, state, masks=masks)[0]
+
+    numeric = numeric_gradient(loss_of, model.parameters.flat)
+    np.testing.assert_allclose(gradients.flat, numeric, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(dstate, numeric_gradient(loss_of, state), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_steps_summands_sum_to_the_gradient(form):
+    model, x, y, state = random_network(2, (5, 3, 4, 6), **form)
+    masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 5)
+    whole, _, _ = model.backward(model.forward(x, y, state, masks=masks)[1])
+    parts = [whole.like() for _ in range(5)]
+    model.backward(model.forward(x, y, state, masks=masks)[1], summands=parts)
+    np.testing.assert_allclose(sum(part.flat for part in parts), whole.flat, rtol=1e-11, atol=1e-15)
+
+
 def test_two_windows_with_the_state_carried_are_one_long_window():
     parameters, x, y, a0 = random_window(3, (8, 2, 5, 6))
     model = model_with(parameters)
@@ -51,9 +90,9 @@ def test_two_windows_with_the_state_carried_are_one_long_window():
     np.testing.assert_allclose(last, end, rtol=1e-13)
 
 
-def test_reading_character_by_character_is_reading_a_window():
-    parameters, x, _, a0 = random_window(4, (6, 3, 5, 6))
-    model = model_with(parameters)
+@pytest.mark.parametrize("form", FORMS)
+def test_reading_character_by_character_is_reading_a_window(form):
+    model, x, _, a0 = random_network(4, (6, 3, 5, 6), **form)
     logits = model.logits(x, a0).logits
     together, alone = model.stepper(3), model.stepper()
     states, state = a0, a0[1]
@@ -65,14 +104,16 @@ def test_reading_character_by_character_is_reading_a_window():
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 11, 12, 13])
-def test_keeping_every_kth_activation_gives_the_same_gradients(every):
-    parameters, x, y, a0 = random_window(6, (12, 3, 5, 6))
-    model = model_with(parameters)
-    loss, expected, after = model.loss_and_gradients(x, y, a0)
-    memory = {"buffers": model.buffers(every, 3), "gradients": model.parameters.like()}
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dropped", [False, True])
+def test_keeping_every_kth_activation_gives_the_same_gradients(every, form, dropped):
+    model, x, y, a0 = random_network(6, (12, 3, 5, 6), **form)
+    masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 12) if dropped else None
+    loss, expected, after = model.loss_and_gradients(x, y, a0, masks=masks)
+    memory = {"buffers": model.buffers(every, 3, dropout=dropped), "gradients": model.parameters.like()}
     for _ in range(2):  # the second time in memory that was used before
         part_loss, gradients, part_after = model.loss_and_gradients(
-            x, y, a0, checkpoint_every=every, **memory
+            x, y, a0, masks=masks, checkpoint_every=every, **memory
         )
         assert part_loss == pytest.approx(loss, rel=1e-13)
         np.testing.assert_array_equal(part_after, after)
@@ -94,11 +135,18 @@ def test_keeping_every_kth_activation_takes_less_memory():
 
 @pytest.mark.parametrize("V", [2, 3, 26, 65, 256, 2000])
 @pytest.mark.parametrize("H", [1, 16, 256])
-@pytest.mark.parametrize("init", INITS)
-def test_the_first_loss_is_that_of_knowing_nothing(V, H, init):
+@pytest.mark.parametrize(
+    "form",
+    [
+        *({"init": init} for init in INITS),
+        {"cell": "lstm"},
+        {"cell": "gru", "num_layers": 2, "embedding_size": 8},
+    ],
+)
+def test_the_first_loss_is_that_of_knowing_nothing(V, H, form):
     rng = np.random.default_rng(0)
     text = rng.choice(V, 201, p=rng.dirichlet(np.ones(V)))  # some characters common, some rare
-    model = charrnn.CharRNN(vocabulary(V), H, init=init, seed=1)
+    model = charrnn.CharRNN(vocabulary(V), H, seed=1, **form)
     loss, _, _ = model.loss_and_gradients(text[:-1, None], text[1:, None])
     assert loss == pytest.approx(math.log(V), rel=0.02)
 
@@ -112,6 +160,41 @@ def test_w_aa_starts_as_asked():
     assert normal.std() == pytest.approx(200**-0.5, rel=0.05)
     with pytest.raises(charrnn.CharRNNError, match="orthogonal"):
         charrnn.CharRNN(vocabulary(5), init="magic")
+
+
+def test_each_gate_starts_as_asked_and_the_forget_gate_open():
+    model = charrnn.CharRNN(vocabulary(5), 40, cell="lstm", num_layers=2, embedding_size=7)
+    for name in ("W_aa", "W_aa[2]"):
+        for gate in np.split(model.parameters[name], 4, axis=1):
+            np.testing.assert_allclose(gate @ gate.T, np.eye(40), atol=1e-5)
+    for name in ("b_a", "b_a[2]"):
+        np.testing.assert_array_equal(model.parameters[name], np.repeat([0, 1, 0, 0], 40))
+    shapes = {name: array.shape for name, array in model.parameters.items()}
+    assert shapes["W_ex"] == (5, 7)
+    assert shapes["W_ax"] == (7, 160)
+    assert shapes["W_ax[2]"] == (40, 160)
+
+
+@pytest.mark.parametrize(
+    ("form", "match"),
+    [
+        ({"cell": "elman"}, "rnn, gru, lstm"),
+        ({"num_layers": 0}, "num_layers 0"),
+        ({"embedding_size": -1}, "-1"),
+    ],
+)
+def test_forms_that_are_none_are_refused(form, match):
+    with pytest.raises(charrnn.CharRNNError, match=match):
+        charrnn.CharRNN(vocabulary(5), 4, **form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_step_takes_is_counted(form):
+    model = charrnn.CharRNN(vocabulary(5), 4, **form)
+    for dropout in (False, True):
+        few, many = (model.buffers(T, 3, dropout=dropout).nbytes for T in (10, 20))
+        masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.5, 1).nbytes if dropout else 0
+        assert model.bytes_per_step(3, dropout=dropout) == (many - few) / 10 + masks
 
 
 def test_the_seed_is_all_that_chance_depends_on():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import random_window
+from reference import random_network, random_window
 
 import charrnn
 from charrnn.errors import WorkerError
@@ -56,10 +56,27 @@ def test_shards_that_keep_every_kth_activation():
     loss, expected, after = model.loss_and_gradients(x, y, a0)
     with Shards(model, 9, 4, 2, checkpoint_every=4) as shards:
         sharded_loss, flat, sharded_after = shards.loss_and_gradients(x, y, a0)
-        assert shards._buffers.a.shape == (5, 2, 12)
+        assert shards._buffers.memory[0]["a"].shape == (5, 2, 12)
     assert sharded_loss == pytest.approx(loss, rel=1e-13)
     assert np.abs(flat - expected.flat).max() <= 1e-13 * np.abs(expected.flat).max()
     np.testing.assert_allclose(sharded_after, after, rtol=1e-13)
+
+
+@pytest.mark.parametrize("form", [{}, {"cell": "lstm", "num_layers": 2}])
+def test_dropout_does_not_depend_on_the_number_of_shards(form):
+    model, x, y, state = random_network(0, (9, 7, 6, 10), **form)
+    found = []
+    for threads in (1, 3):
+        with Shards(model, 9, 7, threads, dropout=0.5) as shards:
+            found += [shards.loss_and_gradients(x, y, state, (5, step))[1].copy() for step in (1, 2, 1)]
+    first, other, again, *sharded = found
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+    for one, many in zip(found, sharded, strict=False):
+        assert np.abs(many - one).max() <= 1e-13 * np.abs(one).max()
+    with Shards(model, 9, 7, 2, checkpoint_every=4, dropout=0.5) as shards:
+        kept = shards.loss_and_gradients(x, y, state, (5, 1))[1]
+    assert np.abs(kept - first).max() <= 1e-12 * np.abs(first).max()
 
 
 def test_a_shorter_window_uses_the_same_buffers():

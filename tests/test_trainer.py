@@ -165,7 +165,13 @@ def test_looking_at_a_run_does_not_change_it(corpus, finished, tmp_path):
         np.testing.assert_array_equal(last[name], expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"threads": 2}, {"log_every": 7}])
+GATED = {"cell": "lstm", "num_layers": 2, "dropout": 0.3, "embedding_size": 5, "threads": 2}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optimizer": "sgd"}, {"threads": 2}, {"log_every": 7}, {"cell": "gru", "dropout": 0.5}, GATED],
+)
 @pytest.mark.parametrize("step", [1, 20, 41])
 def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(corpus, tmp_path, settings, step):
     train(corpus, tmp_path / "whole", **settings)
@@ -600,8 +606,8 @@ def test_the_state_is_carried_and_starts_each_epoch_at_zero(corpus, tmp_path, mo
     states = []
     original = Shards.loss_and_gradients
 
-    def spying(self, inputs, targets, state):
-        result = original(self, inputs, targets, state)
+    def spying(self, inputs, targets, state, seed):
+        result = original(self, inputs, targets, state, seed)
         states.append((state.copy(), result[2].copy()))
         return result
 

@@ -8,15 +8,26 @@ run on float32, on float64 and on complex128 arrays alike.
     B  rows of the batch           V  size of the vocabulary
 
 Rows are examples and time comes first: an activation a⟨t⟩ is (B, H), a window of them (T, B, H).
-The tags F1–F4 and B1–B9 in the comments are the equations listed in the package's README.
+The tags in the comments are the equations that DERIVATION.md derives: F1–F4 and B1–B9 of the tanh cell and
+all that is common, GF and GB of the GRU, LF and LB of the LSTM, DF and DB of dropout.
+
+The network chains an input side, a cell and an output side, and asks each cell for the same things
+(``cell.Cell``): a new one is one file here and one line in ``CELLS``.
 """
 
+from collections.abc import Mapping
+
+from charrnn.layers.cell import Cell, room
+from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
 from charrnn.layers.embedding import (
     embedding_backward,
     embedding_backward_input,
     embedding_forward,
 )
+from charrnn.layers.gru import GRU, gru_backward, gru_backward_weights, gru_forward
+from charrnn.layers.lstm import LSTM, lstm_backward, lstm_forward
 from charrnn.layers.recurrence import (
+    TANH,
     recurrence_backward,
     recurrence_backward_weights,
     recurrence_forward,
@@ -29,16 +40,29 @@ from charrnn.layers.softmax import (
     softmax_forward,
 )
 
+CELLS: Mapping[str, Cell] = {"rnn": TANH, "gru": GRU, "lstm": LSTM}
+
 __all__ = [
+    "CELLS",
+    "Cell",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "dropout_masks",
     "embedding_backward",
     "embedding_backward_input",
     "embedding_forward",
+    "gru_backward",
+    "gru_backward_weights",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
     "recurrence_backward",
     "recurrence_backward_weights",
     "recurrence_forward",
+    "room",
     "softmax_forward",
 ]

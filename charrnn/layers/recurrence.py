@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.layers.cell import Cell
+
 Array = NDArray[Any]
 
 
@@ -28,16 +30,16 @@ def recurrence_forward(
     a0: Array,  # (B, H)
     W_aa: Array,  # (H, H)
     b_a: Array,  # (H,)
-    out: Array | None = None,  # (T+1, B, H)
+    a: Array | None = None,  # (T+1, B, H)
 ) -> Array:
     """All activations of a window (F1, F2).
 
-    ``xW`` is x⟨t⟩ W_ax for every step; it may be ``out[1:]`` itself, and is overwritten then.
+    ``xW`` is x⟨t⟩ W_ax for every step; it may be ``a[1:]`` itself, and is overwritten then.
 
     Returns: a (T+1, B, H), whose row 0 is a⟨0⟩ and whose row t is a⟨t⟩.
     """
     T, B, H = xW.shape
-    a = np.empty((T + 1, B, H), np.result_type(xW, a0, W_aa)) if out is None else out
+    a = np.empty((T + 1, B, H), np.result_type(xW, a0, W_aa)) if a is None else a
     W_aa = spread(W_aa)
     recurrent = np.empty((B, H), a.dtype)
     a[0] = a0
@@ -53,7 +55,7 @@ def recurrence_backward(
     da: Array,  # (T, B, H), overwritten
     a: Array,  # (T+1, B, H)
     W_aa: Array,  # (H, H)
-    out: Array | None = None,  # (T, B, H)
+    dz: Array | None = None,  # (T, B, H)
 ) -> tuple[Array, Array]:
     """Backpropagation through every time step of the window (B3, B4, B9).
 
@@ -63,7 +65,7 @@ def recurrence_backward(
     Returns: dz (T, B, H) and da⟨0⟩ (B, H).
     """
     T, B, H = da.shape
-    dz = np.empty_like(da) if out is None else out
+    dz = np.empty_like(da) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)  # OpenBLAS runs small products twice as fast on a copy, row by row
     future = np.empty((B, H), da.dtype)
     np.multiply(a[1:], a[1:], out=dz)
@@ -78,22 +80,50 @@ def recurrence_backward(
 
 
 def recurrence_backward_weights(
-    dz: Array,  # (T, B, H)
+    dz: Array,  # (T, B, G·H)
     a: Array,  # (T+1, B, H)
-    dW_aa: Array,  # (H, H), written
-    db_a: Array,  # (H,), written
+    dW_aa: Array,  # (H, G·H), written
+    db_a: Array,  # (G·H,), written
 ) -> None:
-    """The gradients of the shared weights (B5, B7): sums over the steps, as one product over all T·B rows."""
-    H = dz.shape[-1]
-    rows, past = dz.reshape(-1, H), a[:-1].reshape(-1, H)  # (T·B, H) each
+    """The gradients of the shared weights (B5, B7): sums over the steps, as one product over all T·B rows.
+
+    A cell of G gates has G·H columns; this one has H.
+    """
+    rows, past = dz.reshape(-1, dz.shape[-1]), a[:-1].reshape(-1, a.shape[-1])  # T·B rows each
     np.matmul(past.T, rows, out=dW_aa)  # (B5)
     np.add.reduce(rows, axis=0, out=db_a)  # (B7)
 
 
 def spread(W: Array) -> Array:
-    """A copy of W (H, H) whose rows lie 64 bytes further apart: rows that lie a power of two apart share few
+    """A copy of W (rows, columns) whose rows lie 64 bytes further apart: rows a power of two apart share few
     lines of the processor's cache, and at H = 1024 products with so few rows take a sixth longer."""
-    H, gap = len(W), 64 // W.itemsize
-    copy: Array = np.empty((H, H + gap), W.dtype)[:, :H]
+    rows, columns = W.shape
+    copy: Array = np.empty((rows, columns + 64 // W.itemsize), W.dtype)[:, :columns]
     copy[...] = W
     return copy
+
+
+def recurrence_step(
+    xW: Array,  # (…, H)
+    a: Array,  # (…, H)
+    W_aa: Array,  # (H, H)
+) -> tuple[Array]:
+    """One step by itself (F1, F2), for sampling; ``xW`` is x⟨t⟩ W_ax + b_a.
+
+    Returns: a⟨t⟩, of the shape of a.
+    """
+    z = np.dot(a, W_aa)
+    z += xW
+    return (np.tanh(z, out=z),)
+
+
+TANH = Cell(
+    gates=1,
+    states=("a",),
+    biases={"b_a": (0,)},
+    memory={"a": (1, 1)},
+    forward=recurrence_forward,
+    backward=recurrence_backward,
+    backward_weights=recurrence_backward_weights,
+    step=recurrence_step,
+)

@@ -26,13 +26,13 @@ def slow_forward(xW, a0, W_aa, b_a):
 def test_forward_is_the_recurrence_step_by_step(seed, shape):
     xW, a0, W_aa, b_a, _ = window(seed, shape)
     expected = slow_forward(xW, a0, W_aa, b_a)
-    np.testing.assert_allclose(recurrence_forward(xW, a0, W_aa, b_a), expected, rtol=1e-13)
+    np.testing.assert_allclose(recurrence_forward(xW, a0, W_aa, b_a), expected, rtol=1e-13, atol=1e-15)
     T, B, H = shape
     buffer = np.full((T + 1, B, H), np.nan)
     for _ in range(2):
         buffer[1:] = xW
-        recurrence_forward(buffer[1:], a0, W_aa, b_a, out=buffer)  # in place
-        np.testing.assert_allclose(buffer, expected, rtol=1e-13)
+        recurrence_forward(buffer[1:], a0, W_aa, b_a, a=buffer)  # in place
+        np.testing.assert_allclose(buffer, expected, rtol=1e-13, atol=1e-15)
 
 
 @given(st.integers(0, 999), sizes)
@@ -45,7 +45,7 @@ def test_backward_is_the_derivative_of_forward(seed, shape):
     a = recurrence_forward(xW, a0, W_aa, b_a)
     dW_aa, db_a, dz = np.empty_like(W_aa), np.empty_like(b_a), np.empty_like(xW)
     for _ in range(2):
-        _, da0 = recurrence_backward(upstream.copy(), a, W_aa, out=dz)
+        _, da0 = recurrence_backward(upstream.copy(), a, W_aa, dz=dz)
         recurrence_backward_weights(dz, a, dW_aa, db_a)
         for analytic, x in ((dW_aa, W_aa), (db_a, b_a), (dz, xW), (da0, a0)):
             np.testing.assert_allclose(analytic, numeric_gradient(loss, x), rtol=1e-6, atol=1e-8)

@@ -1,0 +1,183 @@
+"""The GRU (Cho et al. 2014) in the form that PyTorch and cuDNN compute, and back through it.
+
+In plain code, for one window (the functions below compute just this, in place):
+
+    for t in 1 … T:
+        z⟨t⟩ = x⟨t⟩ W_ax + b_a                        GF1   (B, 3H): z_r, z_u, z_n side by side
+        q⟨t⟩ = a⟨t−1⟩ W_aa + (0, 0, b_n)              GF2   (B, 3H)
+        r, u = σ(z_r + q_r), σ(z_u + q_u)             GF3   how much of the past to look at, to keep
+        n = tanh(z_n + r ∘ q_n)                       GF4   what is new
+        a⟨t⟩ = (1 − u⟨t⟩) ∘ n⟨t⟩ + u⟨t⟩ ∘ a⟨t−1⟩      GF5
+
+    dq⟨T+1⟩ = 0, da⟨T+1⟩ = 0
+    for t in T … 1:
+        da⟨t⟩ = direct⟨t⟩ + dq⟨t+1⟩ W_aaᵀ + da⟨t+1⟩ ∘ u⟨t+1⟩      GB1
+        dz_n = da ∘ (1 − u) ∘ (1 − n²)                            GB2
+        dq_n = dz_n ∘ r                                           GB3
+        dq_r = dz_r = dz_n ∘ q_n ∘ r(1 − r)                       GB4
+        dq_u = dz_u = da ∘ (a⟨t−1⟩ − n) ∘ u(1 − u)                GB5
+
+The reset gate r acts on the product with W_aa, its bias b_n included, so one product of 3H columns serves all
+three gates. What da is multiplied by in GB2 to GB5 is known before the way back begins, and is computed for
+all steps at once. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of b_hh, which is b_n; the
+order of the columns is its own.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.layers.cell import Cell
+from charrnn.layers.recurrence import spread
+
+Array = NDArray[Any]
+
+
+def gru_forward(
+    xW: Array,  # (T, B, 3H)
+    a0: Array,  # (B, H)
+    W_aa: Array,  # (H, 3H)
+    b_a: Array,  # (3H,)
+    b_n: Array,  # (H,)
+    a: Array | None = None,  # (T+1, B, H)
+    q_n: Array | None = None,  # (T, B, H)
+    gates: Array | None = None,  # (T, B, 3H)
+) -> tuple[Array, Array, Array]:
+    """All activations and gates of a window (GF1–GF5).
+
+    ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. σ(z) is computed
+    as ½ tanh(z/2) + ½, with the half inside multiplied into the weights before the loop.
+
+    Returns: a (T+1, B, H), whose row 0 is a⟨0⟩; q_n (T, B, H); and the gates r, u, n (T, B, 3H).
+    """
+    T, B, H = *xW.shape[:2], len(W_aa)
+    dtype = np.result_type(xW, a0, W_aa)
+    a = np.empty((T + 1, B, H), dtype) if a is None else a
+    q_n = np.empty((T, B, H), dtype) if q_n is None else q_n
+    gates = np.empty((T, B, 3 * H), dtype) if gates is None else gates
+    half = np.repeat(np.array([0.5, 0.5, 1], dtype), H)  # (3H,)
+    W_aa = spread(W_aa * half)
+    q, seen = np.empty((B, 3 * H), dtype), np.empty((B, H), dtype)
+    a[0] = a0
+    np.add(xW, b_a, out=gates)  # (GF1)
+    gates *= half
+    for t in range(1, T + 1):
+        ru, n = gates[t - 1, :, : 2 * H], gates[t - 1, :, 2 * H :]
+        np.matmul(a[t - 1], W_aa, out=q)
+        np.add(q[:, 2 * H :], b_n, out=q_n[t - 1])  # (GF2)
+        ru += q[:, : 2 * H]
+        np.tanh(ru, out=ru)
+        ru *= 0.5
+        ru += 0.5  # (GF3)
+        np.multiply(ru[:, :H], q_n[t - 1], out=seen)
+        n += seen
+        np.tanh(n, out=n)  # (GF4)
+        np.subtract(a[t - 1], n, out=a[t])
+        a[t] *= ru[:, H:]
+        a[t] += n  # (GF5), as n + u ∘ (a⟨t−1⟩ − n)
+    return a, q_n, gates
+
+
+def gru_backward(
+    da: Array,  # (T, B, H), overwritten
+    a: Array,  # (T+1, B, H)
+    q_n: Array,  # (T, B, H), overwritten
+    gates: Array,  # (T, B, 3H)
+    W_aa: Array,  # (H, 3H)
+    dz: Array | None = None,  # (T, B, 3H)
+) -> tuple[Array, Array]:
+    """Backpropagation through every time step of the window (GB1–GB5, GB8).
+
+    ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole.
+    Only dq has to wait for the step after; dz_n, where it differs from dq_n, is computed when all are known,
+    in the memory of ``q_n``.
+
+    Returns: dq (T, B, 3H), in ``dz`` if that is given, and da⟨0⟩ (B, H). ``gru_backward_weights`` makes dz of
+    it.
+    """
+    T, B, H = da.shape
+    dq = np.empty_like(gates) if dz is None else dz
+    W_aaT = spread(spread(W_aa).T)
+    future = np.empty((B, H), da.dtype)
+    r, u, n = gates[..., :H], gates[..., H : 2 * H], gates[..., 2 * H :]  # (T, B, H) each
+    dq_r, dq_u, dq_n = dq[..., :H], dq[..., H : 2 * H], dq[..., 2 * H :]
+    ru, dq_ru = gates[..., : 2 * H], dq[..., : 2 * H]
+    np.multiply(ru, ru, out=dq_ru)
+    np.subtract(ru, dq_ru, out=dq_ru)  # r(1 − r), u(1 − u)
+    dq_r *= q_n
+    dz_n = q_n
+    np.multiply(n, n, out=dz_n)
+    np.subtract(1, dz_n, out=dz_n)
+    np.subtract(1, u, out=dq_n)
+    dz_n *= dq_n  # (1 − u) ∘ (1 − n²)
+    dq_r *= dz_n
+    np.subtract(a[:-1], n, out=dq_n)
+    dq_u *= dq_n
+    np.multiply(dz_n, r, out=dq_n)
+    by_da = dq.reshape(T, B, 3, H)
+    for t in range(T - 1, -1, -1):
+        if t < T - 1:  # nothing after the window sends anything back
+            np.matmul(dq[t + 1], W_aaT, out=future)
+            da[t] += future
+            np.multiply(da[t + 1], u[t + 1], out=future)
+            da[t] += future  # (GB1)
+        by_da[t] *= da[t][:, np.newaxis]  # (GB3) (GB4) (GB5)
+    dz_n *= da  # (GB2)
+    da0 = np.matmul(dq[0], W_aaT)
+    da0 += da[0] * u[0]  # (GB8)
+    return dq, da0
+
+
+def gru_backward_weights(
+    dz: Array,  # (T, B, 3H): dq as it comes in, dz as it goes out
+    a: Array,  # (T+1, B, H)
+    q_n: Array,  # (T, B, H): dz_n by now
+    dW_aa: Array,  # (H, 3H), written
+    db_a: Array,  # (3H,), written
+    db_n: Array,  # (H,), written
+) -> None:
+    """The gradients of the shared weights (GB6, GB7, B7): sums over the steps, as products over T·B rows."""
+    H = a.shape[-1]
+    rows, past = dz.reshape(-1, 3 * H), a[:-1].reshape(-1, H)  # T·B rows each
+    np.matmul(past.T, rows, out=dW_aa)  # (GB6)
+    np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n)  # (GB7)
+    dz[..., 2 * H :] = q_n
+    np.add.reduce(rows, axis=0, out=db_a)  # (B7)
+
+
+def gru_step(
+    xW: Array,  # (…, 3H)
+    a: Array,  # (…, H)
+    W_aa: Array,  # (H, 3H)
+    b_n: Array,  # (H,)
+) -> tuple[Array]:
+    """One step by itself (GF1–GF5), for sampling; ``xW`` is x⟨t⟩ W_ax + b_a.
+
+    Returns: a⟨t⟩, of the shape of a.
+    """
+    H = a.shape[-1]
+    q = np.dot(a, W_aa)
+    ru = q[..., : 2 * H]
+    ru += xW[..., : 2 * H]
+    ru *= 0.5
+    np.tanh(ru, out=ru)
+    ru *= 0.5
+    ru += 0.5
+    n = np.tanh(xW[..., 2 * H :] + ru[..., :H] * (q[..., 2 * H :] + b_n))
+    return (n + ru[..., H:] * (a - n),)
+
+
+GRU = Cell(
+    gates=3,
+    states=("a",),
+    biases={"b_a": (0, 0, 0), "b_n": (0,)},
+    memory={"a": (1, 1), "q_n": (0, 1), "gates": (0, 3)},
+    forward=gru_forward,
+    backward=gru_backward,
+    backward_weights=gru_backward_weights,
+    step=gru_step,
+    backward_reads=("a", "q_n", "gates"),
+    weights_read=("a", "q_n"),
+    given_by={"W_aa": "GB6", "b_n": "GB7", "a0": "GB8"},
+)

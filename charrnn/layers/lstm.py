@@ -1,0 +1,177 @@
+"""The LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000), and back through it.
+
+In plain code, for one window (the functions below compute just this, in place):
+
+    for t in 1 … T:
+        z⟨t⟩ = x⟨t⟩ W_ax + a⟨t−1⟩ W_aa + b_a          LF1   (B, 4H): z_i, z_f, z_g, z_o side by side
+        i, f, o = σ(z_i), σ(z_f), σ(z_o);  g = tanh z_g     LF2   what to write, keep, show; what is new
+        c⟨t⟩ = f⟨t⟩ ∘ c⟨t−1⟩ + i⟨t⟩ ∘ g⟨t⟩            LF3
+        a⟨t⟩ = o⟨t⟩ ∘ tanh c⟨t⟩                       LF4
+
+    dz⟨T+1⟩ = 0, dc⟨T+1⟩ = 0
+    for t in T … 1:
+        da⟨t⟩ = direct⟨t⟩ + dz⟨t+1⟩ W_aaᵀ                                   LB1
+        dc⟨t⟩ = da⟨t⟩ ∘ o⟨t⟩ ∘ (1 − tanh² c⟨t⟩) + dc⟨t+1⟩ ∘ f⟨t+1⟩          LB2
+        dz_i = dc ∘ g ∘ i(1 − i), dz_f = dc ∘ c⟨t−1⟩ ∘ f(1 − f), dz_g = dc ∘ i ∘ (1 − g²)     LB3
+        dz_o = da ∘ tanh c ∘ o(1 − o)                                       LB4
+
+What da and dc are multiplied by is known before the way back begins, and is computed for all steps at once.
+With dz in hand the weights' gradients are those of the tanh cell, B5 to B8, in 4H columns. The order of the
+columns is PyTorch's, whose b_ih + b_hh is b_a here.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.layers.cell import Cell
+from charrnn.layers.recurrence import recurrence_backward_weights, spread
+
+Array = NDArray[Any]
+
+
+def lstm_forward(
+    xW: Array,  # (T, B, 4H)
+    a0: Array,  # (B, H)
+    c0: Array,  # (B, H)
+    W_aa: Array,  # (H, 4H)
+    b_a: Array,  # (4H,)
+    a: Array | None = None,  # (T+1, B, H)
+    c: Array | None = None,  # (T+1, B, H)
+    tanh_c: Array | None = None,  # (T, B, H)
+    gates: Array | None = None,  # (T, B, 4H)
+) -> tuple[Array, Array, Array, Array]:
+    """All activations, cells and gates of a window (LF1–LF4).
+
+    ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. As
+    σ(z) = ½ tanh(z/2) + ½, every gate is s tanh(s z) + 1 − s, with s = 1 for g and ½ for the others: one
+    tanh takes them all, and the s inside it is multiplied into the weights before the loop.
+
+    Returns: a (T+1, B, H) and c (T+1, B, H), whose rows 0 are a⟨0⟩ and c⟨0⟩; tanh c⟨t⟩ (T, B, H); and the
+    gates i, f, g, o (T, B, 4H).
+    """
+    T, B, H = *xW.shape[:2], len(W_aa)
+    dtype = np.result_type(xW, a0, c0, W_aa)
+    a = np.empty((T + 1, B, H), dtype) if a is None else a
+    c = np.empty((T + 1, B, H), dtype) if c is None else c
+    tanh_c = np.empty((T, B, H), dtype) if tanh_c is None else tanh_c
+    gates = np.empty((T, B, 4 * H), dtype) if gates is None else gates
+    s = scale(H, dtype)
+    rest = 1 - s
+    W_aa = spread(W_aa * s)
+    recurrent, written = np.empty((B, 4 * H), dtype), np.empty((B, H), dtype)
+    a[0], c[0] = a0, c0
+    np.add(xW, b_a, out=gates)
+    gates *= s
+    for t in range(1, T + 1):
+        k = gates[t - 1]
+        np.matmul(a[t - 1], W_aa, out=recurrent)
+        k += recurrent  # (LF1), times s
+        np.tanh(k, out=k)
+        k *= s
+        k += rest  # (LF2)
+        i, f, g, o = parts(k)
+        np.multiply(f, c[t - 1], out=c[t])
+        np.multiply(i, g, out=written)
+        c[t] += written  # (LF3)
+        np.tanh(c[t], out=tanh_c[t - 1])
+        np.multiply(o, tanh_c[t - 1], out=a[t])  # (LF4)
+    return a, c, tanh_c, gates
+
+
+def lstm_backward(
+    da: Array,  # (T, B, H), overwritten
+    c: Array,  # (T+1, B, H)
+    tanh_c: Array,  # (T, B, H), overwritten
+    gates: Array,  # (T, B, 4H)
+    W_aa: Array,  # (H, 4H)
+    dc: Array | None = None,  # (B, H)
+    dz: Array | None = None,  # (T, B, 4H)
+) -> tuple[Array, Array, Array]:
+    """Backpropagation through every time step of the window (LB1–LB5).
+
+    ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole;
+    so does dc⟨t⟩, in the memory of ``tanh_c``. ``dc`` is what comes back to c⟨T⟩ from after the window.
+
+    Returns: dz (T, B, 4H), da⟨0⟩ (B, H) and dc⟨0⟩ (B, H).
+    """
+    T, B, H = da.shape
+    dz = np.empty_like(gates) if dz is None else dz
+    W_aaT = spread(spread(W_aa).T)
+    future = np.empty((B, H), da.dtype)
+    (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(gates), parts(dz)
+    np.multiply(gates, gates, out=dz)
+    np.subtract(gates, dz, out=dz)  # k(1 − k), the derivative of σ by the gate
+    dz_i *= g
+    dz_f *= c[:-1]
+    np.multiply(g, g, out=dz_g)
+    np.subtract(1, dz_g, out=dz_g)  # 1 − g², that of tanh
+    dz_g *= i
+    dz_o *= tanh_c
+    dc_now = tanh_c
+    dc_now *= tanh_c
+    np.subtract(1, dc_now, out=dc_now)
+    dc_now *= o
+    from_c = dz.reshape(T, B, 4, H)[:, :, :3]  # dz_i, dz_f, dz_g
+    for t in range(T - 1, -1, -1):
+        if t < T - 1:  # dz⟨T+1⟩ = 0
+            np.matmul(dz[t + 1], W_aaT, out=future)
+            da[t] += future  # (LB1)
+        dc_now[t] *= da[t]
+        if t < T - 1:
+            np.multiply(dc_now[t + 1], f[t + 1], out=future)
+            dc_now[t] += future  # (LB2)
+        elif dc is not None:
+            dc_now[t] += dc
+        from_c[t] *= dc_now[t][:, np.newaxis]  # (LB3)
+        dz_o[t] *= da[t]  # (LB4)
+    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0] * f[0]  # (LB5)
+    return dz, da0, dc0
+
+
+def lstm_step(
+    xW: Array,  # (…, 4H)
+    a: Array,  # (…, H)
+    c: Array,  # (…, H)
+    W_aa: Array,  # (H, 4H)
+) -> tuple[Array, Array]:
+    """One step by itself (LF1–LF4), for sampling; ``xW`` is x⟨t⟩ W_ax + b_a.
+
+    Returns: a⟨t⟩ and c⟨t⟩, of the shapes of a and c.
+    """
+    s = scale(a.shape[-1], a.dtype)
+    k = np.dot(a, W_aa)
+    k += xW
+    k *= s
+    np.tanh(k, out=k)
+    k *= s
+    k += 1 - s
+    i, f, g, o = parts(k)
+    c = f * c + i * g
+    return o * np.tanh(c), c
+
+
+def scale(H: int, dtype: Any) -> Array:
+    """s of the four gates, (4H,)."""
+    return np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
+
+
+def parts(k: Array) -> tuple[Array, Array, Array, Array]:
+    """The four parts of the last axis, views (…, H) of k (…, 4H)."""
+    H = k.shape[-1] // 4
+    return k[..., :H], k[..., H : 2 * H], k[..., 2 * H : 3 * H], k[..., 3 * H :]
+
+
+LSTM = Cell(
+    gates=4,
+    states=("a", "c"),
+    biases={"b_a": (0, 1, 0, 0)},  # the cell is kept at first (Jozefowicz et al. 2015)
+    memory={"a": (1, 1), "c": (1, 1), "tanh_c": (0, 1), "gates": (0, 4)},
+    forward=lstm_forward,
+    backward=lstm_backward,
+    backward_weights=recurrence_backward_weights,
+    step=lstm_step,
+    backward_reads=("c", "tanh_c", "gates"),
+    given_by={"a0": "LB5", "c0": "LB5"},
+)
