@@ -26,6 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from charrnn.baselines import baselines
 from charrnn.bench import bench, plan
 from charrnn.board import board, lines, markdown
 from charrnn.cache import TOKENS, nearest_folder, place
@@ -34,6 +35,7 @@ from charrnn.config import (
     BenchConfig,
     DeriveConfig,
     GradcheckConfig,
+    ModelConfig,
     SampleConfig,
     TextConfig,
     TrainConfig,
@@ -46,6 +48,8 @@ from charrnn.evaluation import evaluate
 from charrnn.exercises import mark
 from charrnn.flags import BenchSettings, GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
 from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
+from charrnn.model import CharRNN
+from charrnn.novelty import LENGTHS, Novelty, novelty
 from charrnn.plotting import plot_losses
 from charrnn.reading import STDIN, check_encoding, corpus_name, read_file
 from charrnn.shards import available_cores, choose_threads
@@ -55,6 +59,7 @@ from charrnn.trainer import Progress, must_be_free, package_version, train
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked
 AT_ONCE = 64  # texts of one drawing
+COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -151,6 +156,11 @@ def train_command(args: argparse.Namespace) -> int:
         f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
         f"seed {config.seed}, run {out}"
     )
+    parts = corpus.split(config.val_fraction, config.test_fraction)
+    if not args.resume and len(parts.val) >= 2 and len(parts.train) + len(parts.val) <= COUNTED:
+        to_beat = baselines(parts.train, parts.val, len(corpus.vocabulary))
+        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in to_beat.items())
+        say(f"to beat on the validation part, in nats: {losses}")
     try:
         result = train(
             corpus,
@@ -193,9 +203,9 @@ def must_agree(args: argparse.Namespace) -> None:
             raise ConfigError(f"{name}: is for --resume: give both")
     if args.init_from and args.resume:
         raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
-    for name in ("init", "init_scale"):
+    for name in ("init", "init_scale", "input_scale"):
         if args.init_from and hasattr(args, name):
-            raise ConfigError(f"{flag(name)} has no effect with --init-from, whose W_aa is taken over")
+            raise ConfigError(f"{flag(name)} has no effect with --init-from, whose weights are taken over")
 
 
 def text_to_train_on(
@@ -223,7 +233,7 @@ def text_to_train_on(
             raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
     if args.resume:
         try:
-            corpus = text_of_run(args, kept, reading, cache, any_text=args.allow_changed_corpus)
+            corpus = text_of_run(args.corpus, kept, reading, cache, any_text=args.allow_changed_corpus)
         except AnotherTextError as error:
             raise RunError(
                 f"{out}: this run was trained on another text: {error}. Give the text as it was; "
@@ -269,6 +279,8 @@ def sample_command(args: argparse.Namespace) -> int:
     config = SampleConfig(**given(args, SampleConfig))
     model = load(args.run, args.which)
     prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
+    learned = training_part(Path(args.run), model) if args.novelty else None
+    texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
     with threadpool_limits(1, "blas"):
         if args.num_samples > 1:
@@ -277,53 +289,83 @@ def sample_command(args: argparse.Namespace) -> int:
                 count = min(AT_ONCE, args.num_samples - done)
                 for text in model.draw_many(prime, count, config, rng):
                     writer.write(decode(prime) + decode(text) + b"\n")
-            return 0
-        writer.write(decode(prime))
-        for token in model.draw(prime, config):
-            writer.write(decode([token]))
-    writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
+                    if args.novelty:
+                        texts.append(text)
+        else:
+            texts.append([])
+            writer.write(decode(prime))
+            for token in model.draw(prime, config):
+                writer.write(decode([token]))
+                if args.novelty:
+                    texts[0].append(token)
+            writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
+    if learned is not None:
+        newline = next(iter(model.vocabulary.encode("\n", ignore_unknown=True).tolist()), None)
+        ended = [config.stop.startswith("\n") and len(text) < config.length for text in texts]
+        report = novelty(learned, prime, texts, newline, ended)
+        print(in_words(report, "bytes" if model.vocabulary.is_bytes else "characters"), file=sys.stderr)
     return 0
+
+
+def in_words(report: Novelty, unit: str) -> str:
+    """What ``charrnn sample --novelty`` says."""
+    shares = ["–" if (share := report.share(length)) is None else f"{share:.1%}" for length in LENGTHS]
+    copies = f"{report.copies} of {report.lines} lines {'is a copy' if report.copies == 1 else 'are copies'}"
+    return (
+        f"of its substrings of {listed(LENGTHS)} {unit} {listed(shares)} stand in the training text\n"
+        f"{copies if report.lines else 'no line is complete'}"
+    )
+
+
+def listed(words: Sequence[object]) -> str:
+    """a, b and c."""
+    *before, last = map(str, words)
+    return f"{', '.join(before)} and {last}"
 
 
 def eval_command(args: argparse.Namespace) -> int:
     run = Path(args.run)
     model = load(run, args.which)
     note = read_note(run)
-    saved = note["corpus"]
-    reading = {name: value for name, value in saved.items() if name in ("encoding", "glob")}
-    reading |= given(args, TextConfig)
-    reading = TextConfig(**reading).model_dump() | {"bytes": model.vocabulary.is_bytes}
-    how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
+    flags = given(args, TextConfig)
     if args.corpus:
-        corpus = read_corpus(args.corpus, reading, **how)
+        how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
+        corpus = read_corpus(args.corpus, reading_of(note, model, flags), **how)
     else:
-        try:
-            corpus = text_of_run(args, saved, reading, cache_of(saved, run), **how)
-        except AnotherTextError as error:
-            raise RunError(
-                f"{error}: this text has changed since {run} was trained on it, so its parts are no longer "
-                "the same. Name the CORPUS to score it as it is"
-            ) from None
+        remedy = "Name the CORPUS to score it as it is"
+        corpus = text_learned(run, note, model, remedy, flags, args.ignore_unknown)
+    own = corpus
+    if args.corpus and args.baselines:
+        own = text_learned(run, note, model, "Leave out --baselines to score this CORPUS")
+    config = TrainConfig(**note["settings"])
     split = args.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
     if split != "all":
-        config = TrainConfig(**note["settings"])
         parts |= corpus.split(config.val_fraction, config.test_fraction)._asdict()
     if len(parts[split]) < 2:
         raise RunError(
             f"the {split} part of {corpus.name} is empty or one character: nothing to score. See --split"
         )
     score = evaluate(model, parts[split])
+    counted: dict[str, float] = {}
+    if args.baselines:
+        learned = own.split(config.val_fraction, config.test_fraction).train
+        counted = baselines(learned, parts[split], len(model.vocabulary))
     if args.json:
         named = {"run": str(run), "corpus": corpus.name, "split": split}
         rest = {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}
-        print(json.dumps({**named, **asdict(score), **rest}))
-    else:
-        say(
-            f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
-            f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
-            f"accuracy {score.accuracy:.2%}"
-        )
+        more = {"baselines": counted} if args.baselines else {}
+        print(json.dumps({**named, **asdict(score), **rest, **more}))
+        return 0
+    say(
+        f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
+        f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
+        f"accuracy {score.accuracy:.2%}"
+    )
+    if counted:
+        say(f"to beat, counted on the training part of the text of the run, {own.name}:")
+    for name, loss in counted.items():
+        print(f"{name:8}{loss:7.4f} nats ({loss / math.log(2):.4f} bits)")
     return 0
 
 
@@ -353,9 +395,10 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     sizes = {"T": window.T, "B": window.B, "H": model.hidden_size, "V": len(corpus.vocabulary)}
     if as_json:
         report = {"passed": passed, "method": config.method, "tolerance": window.tolerance, "sizes": sizes}
-        print(json.dumps({**report, "checks": [asdict(check) for check in checks]}))
+        network = config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"})
+        print(json.dumps({**report, "network": network, "checks": [asdict(check) for check in checks]}))
         return 0 if passed else 1
-    print(", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
+    print(form_of(config) + ", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
     print(f"loss {float(window.loss):.4f} nats, {'float64' if config.method == 'central' else 'complex128'}")
     print(f"{'gradient':12}{'equation':9} {'shape':14} {'norm':>9}  {'largest error':>13}  at")
     for check in checks:
@@ -372,6 +415,15 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         by += "; less than usual, for this network magnifies rounding"
     print(f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e}{by}")
     return 0 if passed else 1
+
+
+def form_of(config: ModelConfig) -> str:
+    """What of the network is not as it is unless asked for: nothing, or words such as ``lstm, L = 2, ``."""
+    form = [config.cell] if config.cell != "rnn" else []
+    form += [f"L = {config.num_layers}"] if config.num_layers > 1 else []
+    form += [f"E = {config.embedding_size}"] if config.embedding_size else []
+    form += [f"dropout {config.dropout:g}"] if config.dropout else []
+    return "".join(f"{word}, " for word in form)
 
 
 def derive_command(args: argparse.Namespace) -> int:
@@ -433,11 +485,12 @@ def bench_command(args: argparse.Namespace) -> int:
     sizes = {"T": config.seq_length, "H": config.hidden_size, "V": len(corpus.vocabulary)}
     if args.json:
         report = {"sizes": sizes, "dtype": config.dtype, "cores": available_cores()}
+        report["network"] = config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"})
         table = [{**asdict(point), "of_peak": point.of_peak} for point in points]
         advice = {"threads": best.threads, "batch_size": best.batch_size}
         print(json.dumps({**report, "points": table, "recommended": advice}))
         return 0
-    print(", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
+    print(form_of(config) + ", ".join(f"{name} = {size}" for name, size in sizes.items()), end=", ")
     print(f"{config.dtype}, {available_cores()} cores")
     print("threads  batch size  characters/s   GFLOP/s  of the peak  arrays")
     for p in points:
@@ -506,7 +559,7 @@ def cache_of(kept: dict[str, Any], run: Path) -> Path:
 
 
 def text_of_run(
-    args: argparse.Namespace,
+    paths: Sequence[str],
     kept: dict[str, Any],
     reading: dict[str, Any],
     cache: Path,
@@ -517,6 +570,7 @@ def text_of_run(
     """The text a run was trained on: read again, unless it is in the cache and came through a pipe.
 
     Arguments:
+        paths: where it stands now; none if that is where it was.
         kept: what config.json notes of it.
         any_text: it may be another text.
 
@@ -525,13 +579,13 @@ def text_of_run(
         RunError: it came through a pipe, is not piped again, and is not in the cache.
     """
     known, sources = str(kept.get("sha256")), sources_of(kept)
-    if any_text and args.corpus and cache.name == TOKENS:
-        return read_corpus(args.corpus, reading, **how)  # the run may yet refuse it, and needs what is there
-    if args.corpus or STDIN not in sources:
+    if any_text and paths and cache.name == TOKENS:
+        return read_corpus(paths, reading, **how)  # the run may yet refuse it, and needs what is there
+    if paths or STDIN not in sources:
         sha256 = None if any_text else known
         if not (cache.exists() or os.access(nearest_folder(cache), os.W_OK)):
-            return read_corpus(args.corpus or sources, reading, sha256=sha256, **how)
-        return read_corpus(args.corpus or sources, reading, cache=cache, sha256=sha256, **how)
+            return read_corpus(paths or sources, reading, sha256=sha256, **how)
+        return read_corpus(paths or sources, reading, cache=cache, sha256=sha256, **how)
     named = {key: reading[key] for key in ("bytes", "encoding")}
     try:
         return Corpus.from_cache(cache, str(kept.get("name")), known, **named, progress=reading_bar)
@@ -540,6 +594,49 @@ def text_of_run(
             f"{error}. The text came through a pipe and stands nowhere else: pipe it again, "
             "… | charrnn train - --resume --out RUN"
         ) from None
+
+
+def reading_of(note: dict[str, Any], model: CharRNN, flags: dict[str, Any]) -> dict[str, Any]:
+    """How the text of a run is read, but for what ``flags`` say."""
+    saved = {name: value for name, value in note["corpus"].items() if name in ("encoding", "glob")}
+    return TextConfig(**saved | flags).model_dump() | {"bytes": model.vocabulary.is_bytes}
+
+
+def text_learned(
+    run: Path,
+    note: dict[str, Any],
+    model: CharRNN,
+    remedy: str,
+    flags: dict[str, Any] | None = None,
+    ignore_unknown: bool = False,
+) -> Corpus:
+    """The very text a run was trained on, encoded for its network.
+
+    Arguments:
+        note: what config.json notes.
+        remedy: what to do if it is another text by now.
+        flags: what is to be read in another way than the run noted.
+
+    Raises:
+        RunError: it is another text by now, or cannot be had any more.
+    """
+    saved, reading = note["corpus"], reading_of(note, model, flags or {})
+    how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": ignore_unknown}
+    try:
+        return text_of_run([], saved, reading, cache_of(saved, run), **how)
+    except AnotherTextError as error:
+        raise RunError(
+            f"{error}: this text has changed since {run} was trained on it, so its parts are no longer "
+            f"the same. {remedy}"
+        ) from None
+
+
+def training_part(run: Path, model: CharRNN) -> Tokens:
+    """What a run was trained on, for ``charrnn sample --novelty``."""
+    note = read_note(run)
+    config = TrainConfig(**note["settings"])
+    corpus = text_learned(run, note, model, "Leave out --novelty to sample without it")
+    return corpus.split(config.val_fraction, config.test_fraction).train
 
 
 def source_of(path: str) -> str:

@@ -34,6 +34,7 @@ FIXED_ON_RESUME = (
     "embedding_size",
     "init",
     "init_scale",
+    "input_scale",
     "dtype",
     "seq_length",
     "batch_size",
@@ -133,6 +134,11 @@ class ModelConfig(Settings):
         description="how W_aa starts: orthogonal keeps the state's length over many steps",
     )
     init_scale: float = Field(default=1.0, gt=0, description="factor on that W_aa")
+    input_scale: float = Field(
+        default=2.0,
+        gt=0,
+        description="how W_ax starts: normal, so that what a character adds to z has this standard deviation",
+    )
     dtype: Literal["float32", "float64"] = Field(
         default="float32", description="precision: float32 is twice as fast and as good to train with"
     )

@@ -21,6 +21,7 @@ from charrnn.config import (
 from charrnn.terminal import shown
 
 ALIASES = {  # char-rnn's names
+    "cell": ["--model"],
     "hidden_size": ["--rnn-size"],
     "clip_value": ["--grad-clip"],
 }
@@ -138,6 +139,12 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         default=1,
         help="texts to draw; several are drawn 64 at a time, and a newline ends each (default: 1)",
     )
+    sample.add_argument(
+        "--novelty",
+        action="store_true",
+        help="then say, on standard error, how much of it stands word for word in the training text: of its "
+        "substrings, and of its complete lines that are not empty",
+    )
     add_which(sample)
     add_unknown(sample)
     add_raw(sample)
@@ -156,6 +163,12 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "--split",
         choices=["train", "val", "test", "all"],
         help="the part to score, cut as in training (default: val, or all of a CORPUS given)",
+    )
+    evaluate.add_argument(
+        "--baselines",
+        action="store_true",
+        help="score it too with what a network has to beat: guessing evenly, and n-grams up to 6 characters "
+        "(interpolated Witten-Bell), counted on the training part of the run's own text",
     )
     evaluate.add_argument("--json", action="store_true", help="print a JSON object")
     add_which(evaluate)

@@ -135,15 +135,17 @@ class CharRNN:
         seed: int | np.random.Generator | None = 0,
         init: str = "orthogonal",
         init_scale: float = 1.0,
+        input_scale: float = 2.0,
         dtype: DTypeLike = np.float32,
     ):
         """A new network; one of zeros if ``seed`` is None.
 
         W_aa is ``init_scale`` times an orthogonal matrix, a normal one (variance 1/H) or the identity, for
-        each gate by itself. W_ax is normal with a standard deviation of 2 (of 2/√X where its input is no
-        one-hot row but has X numbers); tests/benchmarks/README.md has what others bring. The forget gate of
-        an LSTM starts open: its part of b_a is 1. The output layer starts near zero, so that the first loss
-        is ln V to within 2 %: a network that has seen nothing should find every character equally likely.
+        each gate by itself. W_ax is normal with a standard deviation of ``input_scale`` (over √X where its
+        input is no one-hot row but has X numbers); tests/benchmarks/README.md has what others bring. The
+        forget gate of an LSTM starts open: its part of b_a is 1. The output layer starts near zero, so that
+        the first loss is ln V to within 2 %: a network that has seen nothing should find every character
+        equally likely.
 
         Raises:
             ConfigError: no such ``init`` or ``cell``, or a size below 1.
@@ -159,7 +161,7 @@ class CharRNN:
             self.shapes(vocabulary, hidden_size, cell, num_layers, embedding_size), dtype
         )
         if seed is not None:
-            self._draw(np.random.default_rng(seed), INITS[init], init_scale)
+            self._draw(np.random.default_rng(seed), INITS[init], init_scale, input_scale)
 
     @classmethod
     def described(
@@ -179,6 +181,7 @@ class CharRNN:
             seed=seed,
             init=config.init,
             init_scale=config.init_scale,
+            input_scale=config.input_scale,
             dtype=dtype or config.dtype,
         )
 
@@ -221,14 +224,15 @@ class CharRNN:
         """All that two networks must share for their weights to fit each other."""
         return self.cell, self.dtype, self.parameters.shapes
 
-    def _draw(self, rng: np.random.Generator, init: Init, init_scale: float) -> None:
+    def _draw(self, rng: np.random.Generator, init: Init, init_scale: float, input_scale: float) -> None:
         p, H = self.parameters, self.hidden_size
         if self.embedding_size:
             p["W_ex"][...] = rng.standard_normal(p["W_ex"].shape)
         for layer in range(self.num_layers):
             W_ax, W_aa = p[named("W_ax", layer)], p[named("W_aa", layer)]
             one_hot = layer == 0 and not self.embedding_size
-            W_ax[...] = 2.0 * rng.standard_normal(W_ax.shape) / (1 if one_hot else np.sqrt(len(W_ax)))
+            std = input_scale if one_hot else input_scale / np.sqrt(len(W_ax))
+            W_ax[...] = std * rng.standard_normal(W_ax.shape)
             for gate in range(self._cell.gates):
                 W_aa[:, gate * H : (gate + 1) * H] = init_scale * init(H, rng)
             for name, starts in self._cell.biases.items():

@@ -130,7 +130,8 @@ def test_a_run_of_another_encoding_is_resumed_twice_and_evaluated(cli, tmp_path)
 def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
     words = ["--epochs", 100_000, "--sample-every", 50, "--eval-every", 0, *TINY]
     process = start("train", text_file, "--out", tmp_path / "run", *words)
-    process.stdout.readline()
+    for _ in range(2):  # the text, and what is to be beaten
+        process.stdout.readline()
     process.stdout.close()
     assert process.wait(timeout=60) == 141
     assert b"Traceback" not in process.stderr.read()
@@ -806,3 +807,80 @@ def test_what_cannot_be_done_is_said(cli, tmp_path, text_file, words, said, monk
 def test_more_between_checkpoints_than_steps_takes_no_memory(cli, tmp_path, text_file):
     words = ["--checkpoint-every", 10**8, "--max-steps", 1, "--out", tmp_path / "run"]
     assert cli("train", text_file, *TINY, *words).code == 0
+
+
+# -- other networks -----------------------------------------------------------------------------------
+
+NETWORKS = [
+    ["--cell", "gru"],
+    ["--model", "lstm", "--num_layers", 2, "--dropout", 0.25],
+    ["--cell", "rnn", "--embedding-size", 6, "--num-layers", 3],
+    ["--cell", "lstm", "--embedding-size", 3, "--dropout", 0.5],
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_any_network_goes_all_the_way(cli, text_file, tmp_path, network):
+    """Checked, measured, trained, stopped, gone on with, scored, sampled from, and taken over."""
+    whole, cut, other = tmp_path / "whole", tmp_path / "cut", tmp_path / "other"
+    words = ["train", text_file, *network, *TINY, "--epochs", 2, "--learning-rate", 0.01]
+    assert cli(*words, "--gradcheck").code == 0
+    assert cli("gradcheck", text_file, *network, "--hidden-size", 2).code == 0
+    bench = ["--hidden-size", 8, "--seq-length", 4, "--batch-size", 4, "--seconds", 0.01, "--threads", 1]
+    assert cli("bench", text_file, *network, *bench).code == 0
+    assert cli(*words, "--out", whole).code == 0
+    assert cli(*words, "--out", cut, "--max-steps", 9, "--checkpoint-every", 5).code == 0
+    gone_on = cli("train", "--resume", "--out", cut, "--max-steps", 0)
+    assert gone_on.code == 0
+    model = charrnn.load(whole)
+    for flag, value in zip(network[::2], network[1::2], strict=True):
+        name = {"--model": "cell", "--num_layers": "num_layers"}.get(flag, flag[2:].replace("-", "_"))
+        if name != "dropout":
+            assert getattr(model, name) == value
+    score = json.loads(cli("eval", whole, "--json").out)
+    assert score["loss"] == pytest.approx(charrnn.evaluate(model, parts(whole, text_file).val).loss)
+    text = cli("sample", whole, "--length", 40, "--seed", 1).out
+    assert text == cli("sample", whole, "--length", 40, "--seed", 1).out
+    assert len(cli("sample", whole, "--length", 10, "--num-samples", 3).out.splitlines()) >= 3
+    taken = cli("train", text_file, "--init-from", whole, "--out", other, "--max-steps", 1, "--seq-length", 8)
+    assert taken.code == 0
+    assert charrnn.load(other).form == model.form
+
+
+def parts(run, text_file):
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    return charrnn.Corpus.from_files(text_file).split(settings["val_fraction"], settings["test_fraction"])
+
+
+def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path):
+    words = ["train", text_file, "--out", tmp_path, *TINY, "--max-steps", 2]
+    assert cli(*words, "--cell", "gru", "--dropout", 0.2).code == 0
+    for change in (["--cell", "lstm"], ["--num-layers", 2], ["--embedding-size", 4]):
+        outcome = cli("train", "--resume", "--out", tmp_path, *change)
+        assert outcome.code == 2
+        assert f"{change[0]} {change[1]}: this run has" in outcome.err
+        assert len(outcome.err.splitlines()) == 1
+    outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 4, "--dropout", 0.1)
+    assert outcome.code == 0
+    assert "--dropout 0.2 → 0.1" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cell", "elman"], "invalid choice: 'elman'"),
+        (["--dropout", 1], "--dropout 1: should be less than 1"),
+        (["--num-layers", 0], "--num-layers 0: should be greater than or equal to 1"),
+        (["--embedding-size", -1], "--embedding-size -1: should be greater than or equal to 0"),
+    ],
+)
+def test_networks_that_are_none_are_refused(cli, text_file, words, message):
+    outcome = cli("train", text_file, *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_another_cell_than_the_weights_are_of_is_refused(cli, text_file, run_folder, tmp_path):
+    outcome = cli("train", text_file, "--init-from", run_folder, "--cell", "gru", "--out", tmp_path / "x")
+    assert outcome.code == 2
+    assert f"--cell gru: {run_folder} has rnn" in outcome.err

@@ -67,25 +67,27 @@ PLANTED = {
     "GB1": (gru, "gru_backward", {
         "np.matmul(dq[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t + 1], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t + 1], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
         "da[t] += future\n": ["da[t] -= future\n", "da[t] = future\n"],
-        "np.multiply(da[t + 1], u[t + 1], out=future)": ["np.multiply(da[t + 1], u[t], out=future)", "np.multiply(da[t + 1], r[t + 1], out=future)", "np.multiply(da[t + 1], 1 - u[t + 1], out=future)"],
+        "np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(da[t + 1], u, out=future)", "np.multiply(da[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(da[t + 1], 1 - gates[t + 1, :, H : 2 * H], out=future)"],
         "da[t] += future  # (GB1)": ["pass", "da[t] -= future", "da[t] += future * (1 + 1e-9)"],
     }),
     "GB2": (gru, "gru_backward", {
-        "dz_n *= da": ["pass", "dz_n *= -da", "dz_n *= np.roll(da, 1, axis=0)", "dz_n *= da * (1 + 1e-9)"],
+        "dz_n *= da[t]": ["pass", "dz_n *= -da[t]", "dz_n *= da[t - 1]", "dz_n *= da[t] * (1 + 1e-9)"],
         "np.subtract(1, dz_n, out=dz_n)": ["pass"],
-        "np.subtract(1, u, out=dq_n)": ["dq_n[...] = u"],
+        "np.subtract(1, u, out=future)": ["future[...] = u"],
+        "dz_n *= future": ["pass"],
     }),
     "GB3": (gru, "gru_backward", {
-        "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
-        "by_da[t] *= da[t][:, np.newaxis]": ["pass", "by_da[t] *= -da[t][:, np.newaxis]", "by_da[t] *= da[t - 1][:, np.newaxis]", "by_da[t, :, 1:] *= da[t][:, np.newaxis]", "by_da[t] *= da[t][:, np.newaxis] * (1 + 1e-9)"],
+        "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(-dz_n, r, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
     }),
     "GB4": (gru, "gru_backward", {
-        "dq_r *= q_n": ["pass", "dq_r *= n", "dq_r *= np.roll(q_n, 1, axis=0)"],
-        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n"],
+        "dq_r *= q_n[t]": ["pass", "dq_r *= n", "dq_r *= q_n[t - 1]"],
+        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da[t]", "dq_r *= dz_n * (1 + 1e-9)"],
     }),
     "GB5": (gru, "gru_backward", {
-        "np.subtract(a[:-1], n, out=dq_n)": ["np.subtract(a[1:], n, out=dq_n)", "np.subtract(n, a[:-1], out=dq_n)", "dq_n[...] = a[:-1]"],
-        "np.subtract(ru, dq_ru, out=dq_ru)": ["pass"],
+        "np.subtract(a[t], n, out=future)": ["np.subtract(a[t + 1], n, out=future)", "np.subtract(n, a[t], out=future)", "future[...] = a[t]"],
+        "dq_u *= future": ["pass", "dq_u *= -future"],
+        "dq_u *= da[t]": ["pass", "dq_u *= da[t - 1]", "dq_u *= da[t] * (1 + 1e-9)"],
+        "np.subtract(k, d, out=d)": ["pass"],
     }),
     "GB6": (gru, "gru_backward_weights", {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
@@ -100,33 +102,33 @@ PLANTED = {
     }),
     "GB8": (gru, "gru_backward", {
         "da0 = np.matmul(dq[0], W_aaT)": ["da0 = 0 * da[0]", "da0 = np.matmul(dq[-1], W_aaT)", "da0 = np.matmul(-dq[0], W_aaT)"],
-        "da0 += da[0] * u[0]": ["pass", "da0 -= da[0] * u[0]", "da0 += da[0] * u[-1]", "da0 += da[0] * u[0] * (1 + 1e-9)"],
+        "da0 += da[0] * u": ["pass", "da0 -= da[0] * u", "da0 += da[-1] * u", "da0 += da[0] * r", "da0 += da[0] * u * (1 + 1e-9)"],
     }),
     "LB1": (lstm, "lstm_backward", {
         "np.matmul(dz[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t + 1], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t + 1], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
         "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)"],
     }),
     "LB2": (lstm, "lstm_backward", {
-        "dc_now[t] *= da[t]": ["pass", "dc_now[t] *= -da[t]", "dc_now[t] *= da[t - 1]"],
-        "np.multiply(dc_now[t + 1], f[t + 1], out=future)": ["np.multiply(dc_now[t + 1], f[t], out=future)", "np.multiply(dc_now[t + 1], i[t + 1], out=future)", "np.multiply(dc_now[T - 1], f[t + 1], out=future)"],
-        "dc_now[t] += future": ["pass", "dc_now[t] -= future", "dc_now[t] += future * (1 + 1e-9)"],
-        "dc_now *= o": ["pass", "dc_now *= np.roll(o, 1, axis=0)"],
+        "dc_now *= da[t]": ["pass", "dc_now *= -da[t]", "dc_now *= da[t - 1]"],
+        "np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(tanh_c[t + 1], f, out=future)", "np.multiply(tanh_c[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(tanh_c[T - 1], gates[t + 1, :, H : 2 * H], out=future)"],
+        "dc_now += future": ["pass", "dc_now -= future", "dc_now += future * (1 + 1e-9)"],
+        "dc_now *= o": ["pass", "dc_now *= i"],
         "np.subtract(1, dc_now, out=dc_now)": ["pass"],
     }),
     "LB3": (lstm, "lstm_backward", {
         "dz_i *= g": ["pass", "dz_i *= i"],
-        "dz_f *= c[:-1]": ["pass", "dz_f *= c[1:]"],
+        "dz_f *= c[t]": ["pass", "dz_f *= c[t + 1]"],
         "np.subtract(1, dz_g, out=dz_g)": ["pass"],
         "dz_g *= i": ["pass", "dz_g *= -i"],
-        "np.subtract(gates, dz, out=dz)": ["pass"],
-        "from_c[t] *= dc_now[t][:, np.newaxis]": ["pass", "from_c[t] *= -dc_now[t][:, np.newaxis]", "from_c[t] *= da[t][:, np.newaxis]", "from_c[t, :, 1:] *= dc_now[t][:, np.newaxis]", "from_c[t] *= dc_now[t][:, np.newaxis] * (1 + 1e-9)"],
+        "np.subtract(k, d, out=d)": ["pass"],
+        "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]": ["pass", "d.reshape(B, 4, H)[:, :3] *= -dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= da[t][:, np.newaxis]", "d.reshape(B, 4, H)[:, 1:3] *= dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis] * (1 + 1e-9)"],
     }),
     "LB4": (lstm, "lstm_backward", {
-        "dz_o *= tanh_c": ["pass", "dz_o *= c[1:]"],
-        "dz_o[t] *= da[t]": ["pass", "dz_o[t] *= -da[t]", "dz_o[t] *= dc_now[t]", "dz_o[t] *= da[t] * (1 + 1e-9)"],
+        "dz_o *= tanh_c[t]": ["pass", "dz_o *= c[t + 1]"],
+        "dz_o *= da[t]": ["pass", "dz_o *= -da[t]", "dz_o *= da[t - 1]", "dz_o *= da[t] * (1 + 1e-9)"],
     }),
     "LB5": (lstm, "lstm_backward", {
-        "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0] * f[0]": ["da0, dc0 = 0 * da[0], dc_now[0] * f[0]", "da0, dc0 = np.matmul(dz[-1], W_aaT), dc_now[0] * f[0]", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0]", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0] * f[-1]", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[-1] * f[0]", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0] * f[0] * (1 + 1e-9)"],
+        "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f": ["da0, dc0 = 0 * da[0], dc_now * f", "da0, dc0 = np.matmul(dz[-1], W_aaT), dc_now * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * i", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[-1] * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f * (1 + 1e-9)"],
     }),
 }  # fmt: skip
 STACK = {"num_layers": 2, "dropout": 0.4}

@@ -18,9 +18,8 @@ In plain code, for one window (the functions below compute just this, in place):
         dq_u = dz_u = da ∘ (a⟨t−1⟩ − n) ∘ u(1 − u)                GB5
 
 The reset gate r acts on the product with W_aa, its bias b_n included, so one product of 3H columns serves all
-three gates. What da is multiplied by in GB2 to GB5 is known before the way back begins, and is computed for
-all steps at once. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of b_hh, which is b_n; the
-order of the columns is its own.
+three gates. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of b_hh, which is b_n; the order
+of the columns is its own.
 """
 
 from typing import Any
@@ -90,8 +89,7 @@ def gru_backward(
     """Backpropagation through every time step of the window (GB1–GB5, GB8).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole.
-    Only dq has to wait for the step after; dz_n, where it differs from dq_n, is computed when all are known,
-    in the memory of ``q_n``.
+    dz differs from dq in dz_n alone, which takes the memory of ``q_n``.
 
     Returns: dq (T, B, 3H), in ``dz`` if that is given, and da⟨0⟩ (B, H). ``gru_backward_weights`` makes dz of
     it.
@@ -100,32 +98,30 @@ def gru_backward(
     dq = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future = np.empty((B, H), da.dtype)
-    r, u, n = gates[..., :H], gates[..., H : 2 * H], gates[..., 2 * H :]  # (T, B, H) each
-    dq_r, dq_u, dq_n = dq[..., :H], dq[..., H : 2 * H], dq[..., 2 * H :]
-    ru, dq_ru = gates[..., : 2 * H], dq[..., : 2 * H]
-    np.multiply(ru, ru, out=dq_ru)
-    np.subtract(ru, dq_ru, out=dq_ru)  # r(1 − r), u(1 − u)
-    dq_r *= q_n
-    dz_n = q_n
-    np.multiply(n, n, out=dz_n)
-    np.subtract(1, dz_n, out=dz_n)
-    np.subtract(1, u, out=dq_n)
-    dz_n *= dq_n  # (1 − u) ∘ (1 − n²)
-    dq_r *= dz_n
-    np.subtract(a[:-1], n, out=dq_n)
-    dq_u *= dq_n
-    np.multiply(dz_n, r, out=dq_n)
-    by_da = dq.reshape(T, B, 3, H)
     for t in range(T - 1, -1, -1):
+        k, d, dz_n = gates[t], dq[t], q_n[t]
+        r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
+        dq_r, dq_u, dq_n = d[:, :H], d[:, H : 2 * H], d[:, 2 * H :]
         if t < T - 1:  # nothing after the window sends anything back
             np.matmul(dq[t + 1], W_aaT, out=future)
             da[t] += future
-            np.multiply(da[t + 1], u[t + 1], out=future)
+            np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
             da[t] += future  # (GB1)
-        by_da[t] *= da[t][:, np.newaxis]  # (GB3) (GB4) (GB5)
-    dz_n *= da  # (GB2)
+        np.multiply(k, k, out=d)
+        np.subtract(k, d, out=d)  # r(1 − r), u(1 − u), the derivative of σ
+        dq_r *= q_n[t]
+        np.multiply(n, n, out=dz_n)
+        np.subtract(1, dz_n, out=dz_n)  # 1 − n², the derivative of tanh
+        np.subtract(1, u, out=future)
+        dz_n *= future
+        dz_n *= da[t]  # (GB2)
+        np.multiply(dz_n, r, out=dq_n)  # (GB3)
+        dq_r *= dz_n  # (GB4)
+        np.subtract(a[t], n, out=future)
+        dq_u *= future
+        dq_u *= da[t]  # (GB5)
     da0 = np.matmul(dq[0], W_aaT)
-    da0 += da[0] * u[0]  # (GB8)
+    da0 += da[0] * u  # (GB8)
     return dq, da0
 
 

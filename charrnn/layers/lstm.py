@@ -15,11 +15,13 @@ In plain code, for one window (the functions below compute just this, in place):
         dz_i = dc ∘ g ∘ i(1 − i), dz_f = dc ∘ c⟨t−1⟩ ∘ f(1 − f), dz_g = dc ∘ i ∘ (1 − g²)     LB3
         dz_o = da ∘ tanh c ∘ o(1 − o)                                       LB4
 
-What da and dc are multiplied by is known before the way back begins, and is computed for all steps at once.
-With dz in hand the weights' gradients are those of the tanh cell, B5 to B8, in 4H columns. The order of the
-columns is PyTorch's, whose b_ih + b_hh is b_a here.
+With dz in hand the weights' gradients are those of the tanh cell, B5 to B8, in 4H columns. The order of
+the columns is PyTorch's, whose b_ih + b_hh is b_a here. (The tanh cell takes 1 − a² of all steps at once.
+Here the factors of LB2 to LB4 are computed step by step: they are too many for the cache, and from H = 256
+the way back is a tenth faster so.)
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -100,33 +102,33 @@ def lstm_backward(
     dz = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future = np.empty((B, H), da.dtype)
-    (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(gates), parts(dz)
-    np.multiply(gates, gates, out=dz)
-    np.subtract(gates, dz, out=dz)  # k(1 − k), the derivative of σ by the gate
-    dz_i *= g
-    dz_f *= c[:-1]
-    np.multiply(g, g, out=dz_g)
-    np.subtract(1, dz_g, out=dz_g)  # 1 − g², that of tanh
-    dz_g *= i
-    dz_o *= tanh_c
-    dc_now = tanh_c
-    dc_now *= tanh_c
-    np.subtract(1, dc_now, out=dc_now)
-    dc_now *= o
-    from_c = dz.reshape(T, B, 4, H)[:, :, :3]  # dz_i, dz_f, dz_g
     for t in range(T - 1, -1, -1):
+        k, d = gates[t], dz[t]
+        (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(d)
         if t < T - 1:  # dz⟨T+1⟩ = 0
             np.matmul(dz[t + 1], W_aaT, out=future)
             da[t] += future  # (LB1)
-        dc_now[t] *= da[t]
+        np.multiply(k, k, out=d)
+        np.subtract(k, d, out=d)  # k(1 − k), the derivative of σ
+        dz_o *= tanh_c[t]
+        dz_o *= da[t]  # (LB4)
+        dc_now = tanh_c[t]
+        dc_now *= dc_now
+        np.subtract(1, dc_now, out=dc_now)  # 1 − tanh² c
+        dc_now *= o
+        dc_now *= da[t]
         if t < T - 1:
-            np.multiply(dc_now[t + 1], f[t + 1], out=future)
-            dc_now[t] += future  # (LB2)
+            np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            dc_now += future  # (LB2)
         elif dc is not None:
-            dc_now[t] += dc
-        from_c[t] *= dc_now[t][:, np.newaxis]  # (LB3)
-        dz_o[t] *= da[t]  # (LB4)
-    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now[0] * f[0]  # (LB5)
+            dc_now += dc
+        np.multiply(g, g, out=dz_g)
+        np.subtract(1, dz_g, out=dz_g)  # 1 − g², the derivative of tanh
+        dz_i *= g
+        dz_f *= c[t]
+        dz_g *= i
+        d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]  # (LB3)
+    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f  # (LB5)
     return dz, da0, dc0
 
 
@@ -152,9 +154,12 @@ def lstm_step(
     return o * np.tanh(c), c
 
 
-def scale(H: int, dtype: Any) -> Array:
+@cache
+def scale(H: int, dtype: np.dtype[Any]) -> Array:
     """s of the four gates, (4H,)."""
-    return np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
+    s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
+    s.flags.writeable = False
+    return s
 
 
 def parts(k: Array) -> tuple[Array, Array, Array, Array]:
