@@ -13,7 +13,7 @@ from charrnn.text import Tokens, release
 
 WARM_UP = 256  # characters a row reads before its first scored one
 ROWS = 32
-CHUNK = 2**21  # logits held at once
+CHUNK = 2**26  # bytes of activations and logits held at once
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     length = -(-n // rows)
     start = length * np.arange(rows)
     state = model.initial_state(rows)
-    T = min(length, max(1, CHUNK // (rows * len(model.vocabulary))))
+    T = min(length, max(1, CHUNK // model.bytes_per_step(rows)))
     buffers = model.buffers(T, rows)
     if rows > 1:
         for t in range(-WARM_UP, 0, T):

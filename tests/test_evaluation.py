@@ -42,7 +42,7 @@ def test_every_character_is_scored_with_the_state_carried(model, n):
 def test_a_text_long_enough_for_all_rows(model, monkeypatch):
     tokens = np.random.default_rng(1).integers(0, 7, 4 * WARM_UP * ROWS + 17)
     score = charrnn.evaluate(model, tokens)
-    monkeypatch.setattr("charrnn.evaluation.CHUNK", 7 * ROWS * 10)  # in many small pieces
+    monkeypatch.setattr("charrnn.evaluation.CHUNK", 10 * model.bytes_per_step(ROWS))  # in many small pieces
     assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
     monkeypatch.setattr("charrnn.evaluation.ROWS", 1)
     assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)

@@ -22,10 +22,11 @@ Step = Callable[[], float]
 Batch = tuple[Any, Any]  # inputs and targets (T, B)
 
 
-def first_weights(H: int, V: int) -> Any:
+def first_weights(H: int, V: int, cell: str = "rnn", num_layers: int = 1, **form: Any) -> Any:
     from charrnn import CharRNN, Vocabulary
 
-    return CharRNN(Vocabulary.of_text("".join(map(chr, range(0x4E00, 0x4E00 + V)))), H)
+    vocabulary = Vocabulary.of_text("".join(map(chr, range(0x4E00, 0x4E00 + V))))
+    return CharRNN(vocabulary, H, cell=cell, num_layers=num_layers, **form)
 
 
 def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Batch]:
@@ -40,14 +41,14 @@ def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Bat
     return [(tokens[t : t + T], tokens[t + 1 : t + T + 1]) for t in range(0, count * T, T)]
 
 
-def charrnn_side(H: int, V: int, batches: list[Batch], threads: str) -> Step:
+def charrnn_side(model: Any, batches: list[Batch], threads: str) -> Step:
     from charrnn import TrainConfig, optim
     from charrnn.shards import Shards, choose_threads
 
-    model, (T, B) = first_weights(H, V), batches[0][0].shape
+    T, B = batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
     adam = optim.Adam(model.parameters.flat, config)
-    number = choose_threads(threads if threads == "auto" else int(threads), B, H)
+    number = choose_threads(threads if threads == "auto" else int(threads), B, model.hidden_size)
     shards = Shards(model, T, B, number).__enter__()
     state, step = model.initial_state(B), 0
 
@@ -63,104 +64,171 @@ def charrnn_side(H: int, V: int, batches: list[Batch], threads: str) -> Step:
     return one_step
 
 
-def torch_side(H: int, V: int, batches: list[Batch], threads: str, kind: str) -> Step:
+def twin(model: Any) -> Any:
+    """PyTorch's network of the same form, with the same weights."""
+    import torch
+
+    from charrnn.exchange import to_torch
+
+    arrays = {name: torch.from_numpy(array) for name, array in to_torch(model).items()}
+    cells = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    X, H = arrays["rnn.weight_ih_l0"].shape[1], model.hidden_size
+    rnn, dense = cells[model.cell](X, H, model.num_layers), torch.nn.Linear(H, len(model.vocabulary))
+    network = torch.nn.ModuleDict({"rnn": rnn, "dense": dense})
+    if model.embedding_size:
+        network["embedding"] = torch.nn.Embedding(len(model.vocabulary), X)
+    network.to(arrays["dense.bias"].dtype)
+    network.load_state_dict(arrays)
+    return network
+
+
+def hold(rnn: Any) -> list[Any]:
+    """Keep the biases still that PyTorch has twice, as they would move twice as far: bias_hh whole, but of a
+    GRU only its parts for r and z, whose gradients are zeroed by hooks.
+
+    Returns: the hooks, for ``remove()``.
+    """
+    import torch
+
+    biases = [p for name, p in rnn.named_parameters() if name.startswith("bias_hh")]
+    if isinstance(rnn, torch.nn.GRU):
+        moves = torch.arange(3 * rnn.hidden_size) >= 2 * rnn.hidden_size
+        return [p.register_hook(lambda gradient: gradient * moves) for p in biases]
+    for p in biases:
+        p.requires_grad_(False)
+    return []
+
+
+def zeros(model: Any, B: int) -> Any:
+    """The state of a twin at the start of a text: (L, B, H), of an LSTM two of them."""
+    import torch
+
+    state = torch.zeros(model.num_layers, B, model.hidden_size, dtype=getattr(torch, model.dtype.name))
+    return (state, state) if model.cell == "lstm" else state
+
+
+def detached(state: Any) -> Any:
+    return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
+
+
+def torch_side(model: Any, batches: list[Batch], threads: str, kind: str) -> Step:
     """``kind`` of input: onehot, lookup (a one-hot row taken from an identity matrix), or embedding, a
     learned one of H numbers: another network, for large V only."""
     import torch
 
     torch.set_num_threads(int(threads))
-    p = {name: torch.tensor(array) for name, array in first_weights(H, V).parameters.items()}
-    batches, B = [(torch.tensor(x), torch.tensor(y)) for x, y in batches], batches[0][0].shape[1]
-    embedding = torch.nn.Embedding(V, H)
-    eye = torch.eye(V if kind == "lookup" else 1)
-    rnn, dense = torch.nn.RNN(H if kind == "embedding" else V, H), torch.nn.Linear(H, V)
-    with torch.no_grad():
-        if kind != "embedding":
-            rnn.weight_ih_l0.copy_(p["W_ax"].T)
-        rnn.weight_hh_l0.copy_(p["W_aa"].T)
-        rnn.bias_ih_l0.zero_()
-        rnn.bias_hh_l0.zero_()
-        dense.weight.copy_(p["W_ya"].T)
-        dense.bias.zero_()
-    rnn.bias_hh_l0.requires_grad_(False)  # PyTorch has two biases where one does
-    used = [rnn, dense, *([embedding] if kind == "embedding" else [])]
-    parameters = [p for module in used for p in module.parameters() if p.requires_grad]
+    H, V = model.hidden_size, len(model.vocabulary)
+    if kind == "embedding":
+        model = first_weights(H, V, model.cell, model.num_layers, embedding_size=H)
+    network, state, step = twin(model), zeros(model, batches[0][0].shape[1]), 0
+    hooks = hold(network.rnn)
+    batches = [(torch.tensor(x), torch.tensor(y)) for x, y in batches]
+    parameters = [p for p in network.parameters() if p.requires_grad]
     adam = torch.optim.Adam(parameters, RATE, BETAS, EPSILON, fused=True)
-    state, step = torch.zeros(1, B, H), 0
-    inputs_of = {
-        "onehot": lambda x: torch.nn.functional.one_hot(x, V).float(),
-        "lookup": lambda x: eye[x],
-        "embedding": embedding,
-    }[kind]
+    eye = torch.eye(V if kind == "lookup" else 1)
+
+    def inputs_of(x: Any) -> Any:
+        if kind == "embedding":
+            return network.embedding(x)
+        return eye[x] if kind == "lookup" else torch.nn.functional.one_hot(x, V).float()
 
     def one_step() -> float:
         nonlocal state, step
+        if step == COMPARED:  # from here on the clock runs
+            for hook in hooks:
+                hook.remove()
         x, y = batches[step % len(batches)]
-        a, state = rnn(inputs_of(x), state)
-        loss = torch.nn.functional.cross_entropy(dense(a).view(-1, V), y.reshape(-1))
+        a, state = network.rnn(inputs_of(x), state)
+        loss = torch.nn.functional.cross_entropy(network.dense(a).view(-1, V), y.reshape(-1))
         adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         adam.step()
-        state = state.detach()
+        state = detached(state)
         step += 1
         return loss.item()
 
     return one_step
 
 
-def jax_side(H: int, V: int, batches: list[Batch], threads: str, kind: str) -> Step:
-    """``kind`` of input: onehot, or gather (rows of W_ax)."""
+def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: str = "1") -> Step:
+    """``kind`` of input: onehot, or gather (rows of W_ax); ``unroll``: time steps in one turn of the loop."""
     if threads == "1":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import jax
     import jax.numpy as jnp
 
-    p = {name: jnp.asarray(array) for name, array in first_weights(H, V).parameters.items()}
+    from charrnn.model import named
+
+    L, H, V, lstm = model.num_layers, model.hidden_size, len(model.vocabulary), model.cell == "lstm"
+    p = {name: jnp.asarray(array) for name, array in model.parameters.items()}
     batches, B = [(jnp.asarray(x), jnp.asarray(y)) for x, y in batches], batches[0][0].shape[1]
 
-    def loss_of(p: Any, x: Any, y: Any, a: Any) -> Any:
-        xW = jax.nn.one_hot(x, V) @ p["W_ax"] if kind == "onehot" else p["W_ax"][x]
+    def tanh_cell(state: Any, z: Any, W_aa: Any, _: Any) -> Any:
+        return (jnp.tanh(z + state[0] @ W_aa),)
 
-        def cell(a: Any, xW: Any) -> Any:
-            a = jnp.tanh(xW + a @ p["W_aa"] + p["b_a"])
-            return a, a
+    def gru_cell(state: Any, z: Any, W_aa: Any, b_n: Any) -> Any:
+        (a,), q = state, state[0] @ W_aa
+        r, u = jnp.split(jax.nn.sigmoid(z[:, : 2 * H] + q[:, : 2 * H]), 2, 1)
+        n = jnp.tanh(z[:, 2 * H :] + r * (q[:, 2 * H :] + b_n))
+        return (n + u * (a - n),)
 
-        last, a = jax.lax.scan(cell, a, xW)
-        log_y = jax.nn.log_softmax(a @ p["W_ya"] + p["b_y"])
-        return -jnp.take_along_axis(log_y, y[..., None], -1).mean(), last
+    def lstm_cell(state: Any, z: Any, W_aa: Any, _: Any) -> Any:
+        i, f, g, o = jnp.split(z + state[0] @ W_aa, 4, 1)
+        c = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
-    def update(p: Any, m: Any, v: Any, n: Any, x: Any, y: Any, a: Any) -> Any:
-        (loss, last), g = jax.value_and_grad(loss_of, has_aux=True)(p, x, y, a)
+    cell = {"rnn": tanh_cell, "gru": gru_cell, "lstm": lstm_cell}[model.cell]
+
+    def loss_of(p: Any, x: Any, y: Any, states: Any) -> Any:
+        after = []
+        for layer, state in enumerate(states):
+            W_ax, W_aa, b_a, b_n = (p.get(named(name, layer)) for name in ("W_ax", "W_aa", "b_a", "b_n"))
+            xW = W_ax[x] if layer == 0 and kind == "gather" else x @ W_ax
+
+            def step(state: Any, z: Any, W_aa: Any = W_aa, b_n: Any = b_n) -> Any:
+                state = cell(state, z, W_aa, b_n)
+                return state, state[0]
+
+            last, x = jax.lax.scan(step, state, xW + b_a, unroll=int(unroll))
+            after.append(last)
+        log_y = jax.nn.log_softmax(x @ p["W_ya"] + p["b_y"])
+        return -jnp.take_along_axis(log_y, y[..., None], -1).mean(), after
+
+    def update(p: Any, m: Any, v: Any, n: Any, x: Any, y: Any, states: Any) -> Any:
+        x = jax.nn.one_hot(x, V) if kind == "onehot" else x
+        (loss, after), g = jax.value_and_grad(loss_of, has_aux=True)(p, x, y, states)
         norm = jnp.sqrt(sum(jnp.sum(one * one) for one in g.values()))
         g = {name: one * jnp.minimum(1, CLIP / norm) for name, one in g.items()}
         m = {name: BETAS[0] * m[name] + (1 - BETAS[0]) * g[name] for name in p}
         v = {name: BETAS[1] * v[name] + (1 - BETAS[1]) * g[name] ** 2 for name in p}
         c, d = 1 - BETAS[0] ** n, 1 - BETAS[1] ** n
         p = {name: p[name] - RATE * (m[name] / c) / (jnp.sqrt(v[name] / d) + EPSILON) for name in p}
-        return p, m, v, n + 1, loss, last
+        return p, m, v, n + 1, loss, after
 
     update = jax.jit(update, donate_argnums=(0, 1, 2))
     m, v = ({name: jnp.zeros_like(one) for name, one in p.items()} for _ in range(2))
-    n, a, step = 1.0, jnp.zeros((B, H)), 0
+    n, step = 1.0, 0
+    states = [(jnp.zeros((B, H)),) * (1 + lstm) for _ in range(L)]
 
     def one_step() -> float:
-        nonlocal p, m, v, n, a, step
+        nonlocal p, m, v, n, states, step
         x, y = batches[step % len(batches)]
-        p, m, v, n, loss, a = update(p, m, v, n, x, y, a)
+        p, m, v, n, loss, states = update(p, m, v, n, x, y, states)
         step += 1
         return float(loss)
 
     return one_step
 
 
-SIDES = {"charrnn": charrnn_side, "torch": torch_side, "jax": jax_side}
+SIDES: dict[str, Callable[..., Step]] = {"charrnn": charrnn_side, "torch": torch_side, "jax": jax_side}
 
 
 def measure(
-    side: str, sizes: tuple[int, ...], *how: str, text: str = "", seconds: float = 2
+    side: str, sizes: tuple[Any, ...], *how: str, text: str = "", seconds: float = 2
 ) -> dict[str, Any]:
-    """Run one side in a process of its own, for so many seconds; ``sizes`` are H, B, T and V."""
+    """Run one side in a process of its own, for so many seconds; ``sizes`` are H, B, T and V, and then the
+    cell and the number of layers if it is not one of tanh."""
     words = [side, json.dumps(sizes), text, str(seconds), *how]
     done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
@@ -179,17 +247,18 @@ def resident(pid: str) -> tuple[float, float]:
     among those who share them, in MB."""
     status = Path("/proc", pid, "status").read_text()
     shares = Path("/proc", pid, "smaps_rollup").read_text()
-    return tuple(
+    most, share = (
         int(next(line for line in text.splitlines() if line.startswith(name)).split()[1]) / 1e3
         for text, name in ((status, "VmHWM"), (shares, "Pss:"))
     )
+    return most, share
 
 
 def main(side: str, sizes: str, text: str, seconds: str, *how: str) -> None:
-    H, B, T, V = json.loads(sizes)
-    step = SIDES[side](H, V, windows(B, T, V, text), *how)
+    H, B, T, V, *form = json.loads(sizes)
+    step = SIDES[side](first_weights(H, V, *form), windows(B, T, V, text), *how)
     losses = [step() for _ in range(COMPARED)]  # also the warm-up
-    times = []
+    times: list[float] = []
     began = last = time.perf_counter()
     while last - began < float(seconds) or len(times) < 3:
         step()

@@ -1,33 +1,42 @@
 """Whole training steps beside PyTorch's and JAX's. Prints, and asserts nothing.
 
-    python tests/benchmarks/train_speed.py [--rounds 7] [--seconds 2] [--text FILE]
+    python tests/benchmarks/train_speed.py [--rounds 7] [--seconds 2] [--text FILE | --cells [--only gru 2]]
 
 First every side takes ten steps from the same weights on the same windows: the table begins with how far
 their losses lie apart. Then each way of using PyTorch and JAX (form of the input, number of threads) runs
 once, and the fastest of each goes on. The rounds follow: each side in a process of its own, in turn. Medians.
+
 With FILE, that text and its vocabulary at H = 256 instead, PyTorch with a learned embedding of 256 numbers
-among its ways.
+among its ways. With --cells, GRUs and LSTMs of one and of two layers in place of tanh: 12 rows, of which
+--only picks those that have all its words (a cell, an H, a number of layers); JAX may also unroll its loop.
+PyTorch has two biases where one does, and the second is kept still, or they would move twice as far. Of a
+GRU's only a part may be, which costs PyTorch time: so that is done in the ten compared steps alone.
 """
 
 import argparse
 import os
 import statistics
+from typing import Any
 
-from sides import measure, peak
+from sides import first_weights, measure, peak
 
 from charrnn import Corpus
 from charrnn.bench import operations
 
 SIZES = [(64, 32, 64, 65), (128, 64, 64, 65), (256, 64, 128, 65), (512, 64, 128, 65), (1024, 64, 128, 65)]
+CELLS = [(*size, cell, layers) for cell in ("gru", "lstm") for layers in (1, 2) for size in SIZES[1:4]]
 
 
-def ways(cores: int, text: str) -> dict[str, list[tuple[str, ...]]]:
-    """Forms of the input and numbers of threads for each of the others."""
+def ways(cores: int, text: str, cells: bool) -> dict[str, list[tuple[str, ...]]]:
+    """For each of the others numbers of threads, forms of the input, and of JAX time steps to unroll."""
     threads = sorted({"1", str(cores)})
-    forms = {"torch": ["embedding"] if text else ["onehot", "lookup"], "jax": ["gather"]}
-    if not text:
-        forms["jax"].append("onehot")
-    return {name: [(n, form) for n in threads for form in forms[name]] for name in forms}
+    forms: dict[str, list[tuple[str, ...]]] = {
+        "torch": [("embedding",)] if text else [("onehot",), ("lookup",)],
+        "jax": [("gather",)] if text else [("gather",), ("onehot",)],
+    }
+    if cells:
+        forms["jax"].append(("gather", "4"))
+    return {name: [(n, *form) for n in threads for form in forms[name]] for name in forms}
 
 
 def main() -> None:
@@ -35,46 +44,54 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--text", default="")
+    parser.add_argument("--cells", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[])
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    sizes = SIZES if not args.text else [(256, 64, 64, len(Corpus.from_files(args.text).vocabulary))]
-    how = {"text": args.text, "seconds": args.seconds}
+    sizes: list[tuple[Any, ...]] = [*(CELLS if args.cells else SIZES)]
+    if args.text:
+        sizes = [(256, 64, 64, len(Corpus.from_files(args.text).vocabulary))]
+    sizes = [(H, *rest) for H, *rest in sizes if {*args.only} <= {str(H), *map(str, rest[3:])}]
+    if not sizes:
+        parser.error(f"--only {' '.join(args.only)}: there is no such row")
+    common = {"text": args.text, "seconds": args.seconds}
     print(f"{cores} cores, {args.rounds} rounds of {args.seconds:g} s; thousands of characters per second")
     print(
-        "(H, B, T, V)          losses within  charrnn   torch     jax  ratio  two/one  of peak  MB: most "
-        "(share)  torch  with"
+        "(H, B, T, V)                   losses within  charrnn   torch     jax  ratio  two/one  of peak  "
+        "MB: most (share)  torch  with"
     )
     ratios = []
     for size in sizes:
-        H, B, T, V = size
+        H, B, T, V, *form = size
         best, apart = {}, 0.0
-        ours = measure("charrnn", size, "auto", **how)["losses"]
-        for name, options in ways(cores, args.text).items():
-            tried = {option: measure(name, size, *option, **how) for option in options}
+        ours = measure("charrnn", size, "auto", **common)["losses"]
+        for name, options in ways(cores, args.text, args.cells).items():
+            tried = {option: measure(name, size, *option, **common) for option in options}
             best[name] = min(tried, key=lambda option: tried[option]["seconds"])
-            for (_, form), report in tried.items():
-                if form != "embedding":  # another network
+            for option, report in tried.items():
+                if "embedding" not in option:  # another network
                     apart = max(apart, *(abs(a - b) for a, b in zip(ours, report["losses"], strict=True)))
         sides = {"charrnn": ("auto",), "one": ("1",), **best}
-        reports: dict[str, list[dict]] = {name: [] for name in sides}
+        reports: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
         peaks: list[float] = []
         for _ in range(args.rounds):
             for name, option in sides.items():
                 side = "charrnn" if name == "one" else name
-                reports[name].append(measure(side, size, *option, **how))
+                reports[name].append(measure(side, size, *option, **common))
             peaks.append(peak(cores))
         median = {name: statistics.median(r["seconds"] for r in reports[name]) for name in sides}
         speed = {name: T * B / seconds / 1e3 for name, seconds in median.items()}
         ratio = speed["charrnn"] / max(speed["torch"], speed["jax"])
         ratios.append(ratio)
-        of_peak = operations(T, B, H, V) / median["charrnn"] / 1e9 / statistics.median(peaks)
+        gflops = operations(first_weights(H, V, *form), T, B) / median["charrnn"] / 1e9
+        of_peak = gflops / statistics.median(peaks)
         memory = reports["charrnn"][-1]
         print(
-            f"{size!s:22} {apart:12.0e} {speed['charrnn']:8.1f} {speed['torch']:7.1f} {speed['jax']:7.1f} "
+            f"{size!s:31} {apart:12.0e} {speed['charrnn']:8.1f} {speed['torch']:7.1f} {speed['jax']:7.1f} "
             f"{ratio:6.2f} {speed['charrnn'] / speed['one']:8.2f} {of_peak:8.2f} "
             f"{memory['resident']:9.0f} ({memory['proportional']:.0f}) "
             f"{reports['torch'][-1]['resident']:9.0f}  "
-            + "; ".join(f"{name} {form}, {n} thr." for name, (n, form) in best.items()),
+            + "; ".join(f"{name} {' unroll '.join(how)}, {n} thr." for name, (n, *how) in best.items()),
             flush=True,
         )
     print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.2f}")
