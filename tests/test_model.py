@@ -162,6 +162,16 @@ def test_w_aa_starts_as_asked():
         charrnn.CharRNN(vocabulary(5), init="magic")
 
 
+def test_w_ax_starts_as_asked():
+    for form, scale in (({}, 2), ({"input_scale": 0.5}, 0.5), ({"input_scale": 3, "cell": "gru"}, 3)):
+        one_hot = charrnn.CharRNN(vocabulary(50), 200, **form).parameters["W_ax"]
+        assert one_hot.std() == pytest.approx(scale, rel=0.03)
+        model = charrnn.CharRNN(vocabulary(50), 200, embedding_size=100, num_layers=2, **form)
+        into_z = model.parameters["W_ex"] @ model.parameters["W_ax"]
+        assert into_z.std() == pytest.approx(scale, rel=0.05)
+        assert model.parameters["W_ax[2]"].std() == pytest.approx(scale / 200**0.5, rel=0.03)
+
+
 def test_each_gate_starts_as_asked_and_the_forget_gate_open():
     model = charrnn.CharRNN(vocabulary(5), 40, cell="lstm", num_layers=2, embedding_size=7)
     for name in ("W_aa", "W_aa[2]"):

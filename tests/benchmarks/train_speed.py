@@ -1,6 +1,7 @@
 """Whole training steps beside PyTorch's and JAX's. Prints, and asserts nothing.
 
     python tests/benchmarks/train_speed.py [--rounds 7] [--seconds 2] [--text FILE | --cells [--only gru 2]]
+                                           [--threads 2]
 
 First every side takes ten steps from the same weights on the same windows: the table begins with how far
 their losses lie apart. Then each way of using PyTorch and JAX (form of the input, number of threads) runs
@@ -9,6 +10,7 @@ once, and the fastest of each goes on. The rounds follow: each side in a process
 With FILE, that text and its vocabulary at H = 256 instead, PyTorch with a learned embedding of 256 numbers
 among its ways. With --cells, GRUs and LSTMs of one and of two layers in place of tanh: 12 rows, of which
 --only picks those that have all its words (a cell, an H, a number of layers); JAX may also unroll its loop.
+--threads leaves PyTorch and JAX that many and no other number to choose from.
 PyTorch has two biases where one does, and the second is kept still, or they would move twice as far. Of a
 GRU's only a part may be, which costs PyTorch time: so that is done in the ten compared steps alone.
 """
@@ -27,9 +29,8 @@ SIZES = [(64, 32, 64, 65), (128, 64, 64, 65), (256, 64, 128, 65), (512, 64, 128,
 CELLS = [(*size, cell, layers) for cell in ("gru", "lstm") for layers in (1, 2) for size in SIZES[1:4]]
 
 
-def ways(cores: int, text: str, cells: bool) -> dict[str, list[tuple[str, ...]]]:
+def ways(threads: list[str], text: str, cells: bool) -> dict[str, list[tuple[str, ...]]]:
     """For each of the others numbers of threads, forms of the input, and of JAX time steps to unroll."""
-    threads = sorted({"1", str(cores)})
     forms: dict[str, list[tuple[str, ...]]] = {
         "torch": [("embedding",)] if text else [("onehot",), ("lookup",)],
         "jax": [("gather",)] if text else [("gather",), ("onehot",)],
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--text", default="")
     parser.add_argument("--cells", action="store_true")
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--threads", default="")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     sizes: list[tuple[Any, ...]] = [*(CELLS if args.cells else SIZES)]
@@ -65,7 +67,8 @@ def main() -> None:
         H, B, T, V, *form = size
         best, apart = {}, 0.0
         ours = measure("charrnn", size, "auto", **common)["losses"]
-        for name, options in ways(cores, args.text, args.cells).items():
+        threads = [args.threads] if args.threads else sorted({"1", str(cores)})
+        for name, options in ways(threads, args.text, args.cells).items():
             tried = {option: measure(name, size, *option, **common) for option in options}
             best[name] = min(tried, key=lambda option: tried[option]["seconds"])
             for option, report in tried.items():
