@@ -34,6 +34,7 @@ def orthogonal(H: int, rng: np.random.Generator) -> Array:
     return matrix
 
 
+Steps = list[tuple[slice, Parameters]]  # of some time steps the gradients, and what to write them to
 Init = Callable[[int, np.random.Generator], Array]
 INITS: dict[str, Init] = {
     "orthogonal": orthogonal,
@@ -388,48 +389,68 @@ class CharRNN:
         Returns: the gradients of the parameters, dx (T, B, V) or None, and that of the state before the
         window (B, S).
         """
-        p, cell, b, masks = self.parameters, self._cell, window.buffers, window.masks
+        p, b = self.parameters, window.buffers
         g = p.like() if gradients is None else gradients
-        steps = [(slice(0, len(b.da)), g)]
+        steps: Steps = [(slice(0, len(b.da)), g)]
         if summands is not None:
             steps = [(slice(t, t + 1), own) for t, own in enumerate(summands)]
         dlogits = layers.cross_entropy_backward(b.logits, window.y)
         if share != 1:
             dlogits *= share
-        da, up = b.da, b.sent_up(-1, masks)
+        da, up = b.da, b.sent_up(-1, window.masks)
         for now, own in steps:
             layers.dense_backward(dlogits[now], up[now], p["W_ya"], own["W_ya"], own["b_y"], out=da[now])
         dstate = np.empty((da.shape[1], self.state_size), da.dtype)
-        before = self.states(dstate)
-        after = self.states(np.zeros_like(dstate) if future is None else future)
+        dstates = self.states(dstate)
+        futures = [None] * self.num_layers if future is None else self.states(future)
         for layer in reversed(range(self.num_layers)):
-            memory, dz = b.memory[layer], b.dz[layer]
-            W_ax, W_aa = p[named("W_ax", layer)], p[named("W_aa", layer)]
-            if masks is not None:
-                layers.dropout_backward(da, masks[layer])
-            if future is not None:
-                da[-1] += after[layer]["a"]
-            rest = {f"d{name}": after[layer][name] for name in cell.states[1:] if future is not None}
-            _, *d = cell.backward(da, *(memory[name] for name in cell.backward_reads), W_aa, dz=dz, **rest)
-            for part, gradient in zip(before[layer].values(), d, strict=True):
-                part[...] = gradient
-            x = b.sent_up(layer - 1, masks) if layer else window.x if b.e is None else b.e
-            for now, own in steps:
-                read = cell.part(memory, now)
-                kept = [read[name] for name in cell.weights_read]
-                written = [own[named(name, layer)] for name in ("W_aa", *cell.biases)]
-                cell.backward_weights(dz[now], *kept, *written)
-                scratch = memory.get("gates", da)[now]
-                layers.embedding_backward(dz[now], x[now], own[named("W_ax", layer)], scratch)
-            if layer > 0:
-                layers.embedding_backward_input(dz, W_ax, out=da)
-        sent, W = dz, W_ax
+            self._layer_backward(layer, window, steps, futures[layer], dstates[layer])
+            if layer > 0:  # what it sends to the layer below, as its da
+                layers.embedding_backward_input(b.dz[layer], p[named("W_ax", layer)], out=da)
+        sent, W = b.dz[0], p["W_ax"]
         if b.e is not None:
-            sent, W = layers.embedding_backward_input(dz, W_ax, out=b.e), p["W_ex"]
+            sent, W = layers.embedding_backward_input(sent, W, out=b.e), p["W_ex"]
             for now, own in steps:
                 layers.embedding_backward(sent[now], window.x[now], own["W_ex"])
         dx = layers.embedding_backward_input(sent, W) if input_gradient else None
         return g, dx, dstate
+
+    def _layer_backward(
+        self,
+        layer: int,
+        window: Window,
+        steps: Steps,
+        future: dict[str, Array] | None,
+        dstates: dict[str, Array],
+    ) -> None:
+        """One layer's part of ``backward``: from da, what comes from above, to dz and the weights' gradients.
+
+        Arguments:
+            steps: what to write the gradients of these time steps to.
+            future: what comes back from after the window to each state (B, H).
+            dstates: written, the gradients of the states before the window (B, H).
+        """
+        cell, b, masks = self._cell, window.buffers, window.masks
+        memory, da, dz = b.memory[layer], b.da, b.dz[layer]
+        rest = {}
+        if masks is not None:
+            layers.dropout_backward(da, masks[layer])
+        if future is not None:
+            da[-1] += future["a"]
+            rest = {f"d{name}": future[name] for name in cell.states[1:]}
+        W_aa, known = self.parameters[named("W_aa", layer)], [memory[name] for name in cell.backward_reads]
+        _, *before = cell.backward(da, *known, W_aa, dz=dz, **rest)
+        for dstate, gradient in zip(dstates.values(), before, strict=True):
+            dstate[...] = gradient
+        x = window.x if b.e is None else b.e
+        if layer > 0:
+            x = b.sent_up(layer - 1, masks)
+        for now, g in steps:
+            read = cell.part(memory, now)
+            written = [g[named(name, layer)] for name in ("W_aa", *cell.biases)]
+            cell.backward_weights(dz[now], *(read[name] for name in cell.weights_read), *written)
+            scratch = memory.get("gates", da)[now]
+            layers.embedding_backward(dz[now], x[now], g[named("W_ax", layer)], scratch)
 
     def loss_and_gradients(
         self,
