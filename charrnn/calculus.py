@@ -221,7 +221,7 @@ class Example:
     name = "rnn"  # of its cell
 
     def __init__(self, rng: np.random.Generator, T: int, B: int, H: int, V: int):
-        self.T, self.B, self.H, self.V = T, B, H, V
+        self.T, self.B, self.H, self.V, self.rng = T, B, H, V, rng
         self.cell = layers.CELLS[self.name]
         self.x, self.y = rng.integers(0, V, (2, T, B))
         shapes = self.cell.shapes(V, H) | {"W_ya": (H, V), "b_y": (V,)}
@@ -451,7 +451,7 @@ def input_side(c: Example) -> Iterator[Proof]:
 
 def layer_above(c: Example) -> Iterator[Proof]:
     """DF1 and DB1, and B6 and B8 where x⟨t⟩ is what dropout leaves of the activations of a layer below."""
-    rng = np.random.default_rng(0)
+    rng = c.rng
     a, W_ax = c.a[1:], rng.standard_normal((c.H, c.H))
     m = layers.dropout_masks(rng.spawn(c.B), 0.5, 1, c.T, c.H, np.float64)[0]  # (T, B, H)
     d, dz = layers.dropout_forward(a, m), rng.standard_normal(a.shape)

@@ -140,7 +140,8 @@ def train_command(args: argparse.Namespace) -> int:
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
             values[name] = getattr(model, name)
     if args.config:
-        values |= read_toml(Path(args.config))
+        values |= (file := read_toml(Path(args.config)))
+        must_start_alone(args, file, f"{args.config}: ")
     try:
         settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
     except ConfigError as error:
@@ -203,9 +204,20 @@ def must_agree(args: argparse.Namespace) -> None:
             raise ConfigError(f"{name}: is for --resume: give both")
     if args.init_from and args.resume:
         raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
+    must_start_alone(args, vars(args))
+
+
+def must_start_alone(args: argparse.Namespace, values: dict[str, Any], where: str = "") -> None:
+    """Make sure that nothing says how weights start that are taken over.
+
+    Raises:
+        ConfigError: something does.
+    """
     for name in ("init", "init_scale", "input_scale"):
-        if args.init_from and hasattr(args, name):
-            raise ConfigError(f"{flag(name)} has no effect with --init-from, whose weights are taken over")
+        if args.init_from and name in values:
+            raise ConfigError(
+                f"{where}{flag(name)} has no effect with --init-from, whose weights are taken over"
+            )
 
 
 def text_to_train_on(
@@ -332,7 +344,7 @@ def eval_command(args: argparse.Namespace) -> int:
         how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
         corpus = read_corpus(args.corpus, reading_of(note, model, flags), **how)
     else:
-        remedy = "Name the CORPUS to score it as it is"
+        remedy = "Name the CORPUS to score it as it is" + ", without --baselines" * args.baselines
         corpus = text_learned(run, note, model, remedy, flags, args.ignore_unknown)
     own = corpus
     if args.corpus and args.baselines:
@@ -431,6 +443,12 @@ def derive_command(args: argparse.Namespace) -> int:
     rng = np.random.default_rng(config.seed)
     if args.answer is not None and (args.json or args.markdown):
         raise ConfigError("--answer: its replies have no --json or --markdown form")
+    if args.answer is not None and (
+        without := [flag(name) for name in vars(args) if name in DeriveConfig.model_fields and name != "seed"]
+    ):
+        raise ConfigError(
+            f"{without[0]} has no effect with --answer: the exercises have a cell and sizes of their own"
+        )
     if args.answer is not None:
         replies = list(mark(Path(args.answer), rng))
         for reply in replies:

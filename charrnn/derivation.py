@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from charrnn import calculus, layers
 from charrnn.calculus import Example, Proof, jacobian
+from charrnn.errors import ConfigError
 
 Array = NDArray[Any]
 
@@ -262,7 +263,14 @@ def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str =
     """All of it: the rules, the sum through time, and every equation at every step of such a window.
 
     The upstream gradient of each equation is the one that the equations before it gave.
+
+    Raises:
+        ConfigError: there is no derivation of that cell.
     """
+    if cell not in EXAMPLES:
+        raise ConfigError(
+            f"--cell {cell}: its derivation is not written out; those of {', '.join(EXAMPLES)} are"
+        )
     found = list(calculus.rules(rng))
     example = EXAMPLES[cell](rng, T, B, H, V)
     found += calculus.through_time(example)

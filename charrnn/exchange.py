@@ -23,12 +23,19 @@ from charrnn.model import CharRNN, named
 
 Array = NDArray[Any]
 
+CELLS = ("rnn", "gru", "lstm")  # that PyTorch has too
+
 
 def to_torch(model: CharRNN) -> dict[str, Array]:
     """Copies of the weights, by PyTorch's names. All of b_a is in bias_ih, and bias_hh is 0 but for b_n.
 
     ``module.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(model).items()})`` takes them.
+
+    Raises:
+        RunError: PyTorch has no such cell.
     """
+    if model.cell not in CELLS:
+        raise RunError(f"{model!r}: PyTorch has no such cell; it has {', '.join(CELLS)}")
     p, H = model.parameters, model.hidden_size
     arrays = {"embedding.weight": p["W_ex"].copy()} if model.embedding_size else {}
     for layer in range(model.num_layers):

@@ -39,6 +39,7 @@ GIVEN_BY = {
     "b_y": "B2",
     "x": "B8",
     "a0": "B9",
+    "z": "F1",
 }  # but for what a cell has equations of its own for
 
 
@@ -213,13 +214,17 @@ class GradientCheck:
         if quick and len(cuts) > QUICK_CUTS:
             cuts = self.rng.choice(cuts, QUICK_CUTS, replace=False)
         leaks = [self._leak(step >= t, step < t) for t in cuts]
-        yield self._property("causality", "F1", (self.T, self.T), max(leaks, default=0.0), exactly=True)
+        yield self._property(
+            "causality", self.equation("z"), (self.T, self.T), max(leaks, default=0.0), exactly=True
+        )
         some: list[Array] = [np.arange(self.B) == b for b in range(self.B)]
         if quick:  # any two rows differ in some binary digit of their numbers
             digits = [np.arange(self.B) >> k & 1 == 1 for k in range((self.B - 1).bit_length())]
             some = [rows for digit in digits for rows in (digit, ~digit)]
         leaks = [self._leak(rows[row], ~rows[row], rows) for rows in some]
-        yield self._property("rows apart", "F1", (self.B, self.B), max(leaks, default=0.0), exactly=True)
+        yield self._property(
+            "rows apart", self.equation("z"), (self.B, self.B), max(leaks, default=0.0), exactly=True
+        )
 
     # -- evaluations of the loss --------------------------------------------------------------------
 

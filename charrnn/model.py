@@ -64,7 +64,8 @@ class Buffers:
     def nbytes(self) -> int:
         """Their size in bytes."""
         arrays = [array for memory in self.memory for array in memory.values()]
-        arrays += [*self.dz, self.da, self.logits, *self.dropped, *([] if self.e is None else [self.e])]
+        arrays += [*self.dz, self.da, self.logits, *([] if self.e is None else [self.e])]
+        arrays += self.dropped + self.dropped  # and their masks, which are drawn when they are needed
         return sum(array.nbytes for array in arrays)
 
     def part(self, now: slice) -> Self:
@@ -208,7 +209,7 @@ class CharRNN:
             ConfigError: no such ``cell``, or a size below 1.
         """
         if cell not in layers.CELLS:
-            raise ConfigError(f"cell {cell!r} is none of {', '.join(layers.CELLS)}")
+            raise ConfigError(f"cell {cell[:20]!r} is none of {', '.join(layers.CELLS)}")
         V, H, L, E = len(vocabulary), hidden_size, num_layers, embedding_size
         for name, size, least in (("hidden_size", H, 1), ("num_layers", L, 1), ("embedding_size", E, 0)):
             if size < least:
@@ -301,7 +302,7 @@ class CharRNN:
 
         Arguments:
             rngs: for each row of the batch a generator of its own, so that it matters to none how the
-                batch is shared out.
+                batch is shared out. Each is drawn from L·H times a step.
         """
         dtype = self.dtype.type(0).real.dtype
         return layers.dropout_masks(rngs, rate, self.num_layers, seq_length, self.hidden_size, dtype)
@@ -458,7 +459,7 @@ class CharRNN:
         targets: Array,
         state: Array | None = None,
         *,
-        masks: Array | None = None,
+        masks: Callable[[slice], Array] | None = None,
         checkpoint_every: int = 0,
         buffers: Buffers | None = None,
         gradients: Parameters | None = None,
@@ -468,7 +469,7 @@ class CharRNN:
         Arguments:
             inputs, targets: (T, B) integers in 0…V−1; the target is the character after the input.
             state: (B, S), the state that the window before returned; zeros if not given.
-            masks: of ``dropout_masks()``; nothing is dropped if not given.
+            masks: gives the ``dropout_masks()`` of some of the steps; nothing is dropped if not given.
             checkpoint_every: K, to keep the state of every K-th step only and compute the others again on the
                 way back (Gruslys et al. 2016): the memory of K + T/K steps in place of T, for about a
                 third more time. 0 keeps all.
@@ -480,20 +481,22 @@ class CharRNN:
         """
         T, K = len(targets), checkpoint_every
         if not 0 < K < T:
-            loss, window = self.forward(inputs, targets, state, buffers, masks)
+            mask = None if masks is None else masks(slice(0, T))
+            loss, window = self.forward(inputs, targets, state, buffers, mask)
             g, _, _ = self.backward(window, gradients)
             return float(loss), g, window.state
         if buffers is None:
             buffers = self.buffers(K, targets.shape[1], dropout=masks is not None)
         kept = [self.initial_state(targets.shape[1]) if state is None else state]
         segments = [slice(t, min(t + K, T)) for t in range(0, T, K)]
-        part_of = [None if masks is None else masks[:, segment] for segment in segments]
-        for segment, mask in zip(segments[:-1], part_of, strict=False):
+        for segment in segments[:-1]:
+            mask = None if masks is None else masks(segment)
             kept.append(self.activations(inputs[segment], kept[-1], buffers, mask).state)
         total, future, after = 0.0, None, kept[0]
         g, part = self.parameters.like() if gradients is None else gradients, self.parameters.like()
         g.flat[...] = 0
-        for segment, before, mask in reversed(list(zip(segments, kept, part_of, strict=True))):
+        for segment, before in zip(reversed(segments), reversed(kept), strict=True):
+            mask = None if masks is None else masks(segment)
             loss, window = self.forward(inputs[segment], targets[segment], before, buffers, mask)
             share = (segment.stop - segment.start) / T
             total += share * float(loss)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from math import prod
@@ -156,7 +156,7 @@ class Shards:
             worker.begin(T, seed)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
-        masks = masks_of(self._model, seed, rows, self._dropout, T)
+        masks = masks_of(self._model, seed, rows, self._dropout)
         loss, after = one_shard(
             self._model, *part, masks, self._checkpoint_every, self._buffers, self.gradients
         )
@@ -177,13 +177,25 @@ def buffers_for(model: CharRNN, T: int, B: int, checkpoint_every: int, dropout: 
     return model.buffers(min(checkpoint_every or T, T), B, dropout=dropout > 0)
 
 
-def masks_of(model: CharRNN, seed: Sequence[int], rows: slice, dropout: float, T: int) -> Array | None:
-    """The dropout masks of some rows (L, T, rows, H), or None where nothing is dropped."""
+def masks_of(
+    model: CharRNN, seed: Sequence[int], rows: slice, dropout: float
+) -> Callable[[slice], Array] | None:
+    """What draws the dropout masks of some rows, for any of a window's steps; None where nothing is dropped.
+
+    So a window of which few activations are kept need not keep the masks either.
+    """
     if not dropout:
         return None
-    # (a seed that ends in 0 is the same one without it)
-    rngs = [np.random.default_rng([*seed, row + 1]) for row in range(rows.start, rows.stop)]
-    return model.dropout_masks(rngs, dropout, T)
+
+    def masks(now: slice) -> Array:
+        rngs = []
+        for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
+            numbers = np.random.PCG64([*seed, row + 1])
+            numbers.advance(now.start * model.num_layers * model.hidden_size)
+            rngs.append(np.random.Generator(numbers))
+        return model.dropout_masks(rngs, dropout, now.stop - now.start)
+
+    return masks
 
 
 def one_shard(
@@ -191,7 +203,7 @@ def one_shard(
     inputs: Array,
     targets: Array,
     state: Array,
-    masks: Array | None,
+    masks: Callable[[slice], Array] | None,
     checkpoint_every: int,
     buffers: Buffers,
     gradients: Parameters,
@@ -339,7 +351,7 @@ def work() -> None:
             reply: float | Exception
             try:
                 part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
-                masks = masks_of(model, seed, rows, dropout, T)
+                masks = masks_of(model, seed, rows, dropout)
                 reply, memory.state[rows] = one_shard(
                     model, *part, masks, checkpoint_every, buffers, gradients
                 )

@@ -225,7 +225,9 @@ def _resumed(
         )
     if model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(model.vocabulary, corpus, run)
-    if model.form != CharRNN.described(corpus.vocabulary, config, None).form:
+    form = config.cell, config.num_layers, config.embedding_size
+    shapes = CharRNN.shapes(model.vocabulary, config.hidden_size, *form)
+    if (model.cell, model.dtype, model.parameters.shapes) != (config.cell, np.dtype(config.dtype), shapes):
         raise RunError(f"{file}: holds another network than the settings describe")
     trainer = Trainer(corpus, config, model, lock, progress)
     if config.schedule == "cosine" and any(word.startswith(("--epochs", "--max-steps")) for word in changed):
@@ -558,10 +560,13 @@ class Trainer:
         model = checkpoint.model_arrays(self.model)
         arrays = model | {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
         arrays |= {"state": self.state, "position": np.array(at.model_dump_json())}
+        self.lock.check()  # again after each wait for the disk: the folder may be another's by then
         checkpoint.write_arrays(run / checkpoint.LAST, arrays)
         self.saved = at.step, at.rollback_step
         if at.best_step == at.step:
+            self.lock.check()
             self._write_best()
+        self.lock.check()
         for step, path in checkpoint.step_files(run).items():
             if step not in needed or step >= at.step:
                 with suppress(OSError):  # it will go next time

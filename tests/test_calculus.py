@@ -228,6 +228,28 @@ def test_derive_says_what_it_cannot_do(cli):
     assert "smaller sizes" in outcome.err
 
 
+def test_a_gated_cell_has_larger_tensors(cli):
+    sizes = ["--hidden-size", 40, "--batch-size", 20, "--vocabulary-size", 5, "--time-steps", 1]
+    outcome = cli("derive", "--cell", "lstm", *sizes)
+    assert outcome.code == 2
+    assert "16,000,000" not in outcome.err
+    assert "numbers" in outcome.err
+
+
+def test_a_cell_without_a_derivation_says_so(cli, monkeypatch):
+    monkeypatch.delitem(EXAMPLES, "gru")
+    outcome = cli("derive", "--cell", "gru")
+    assert outcome.code == 2
+    assert "--cell gru: its derivation is not written out" in outcome.err
+
+
+def test_dropouts_proof_drops_some_and_keeps_some():
+    masks = [next(iter(p.operands.values())) for p in proofs(4, 3, 5, 3) if p.rule == "DF1"]
+    assert {0.0, 2.0} == set(np.unique(masks))
+    others = [next(iter(p.operands.values())) for p in proofs(4, 3, 5, 3, seed=1) if p.rule == "DF1"]
+    assert not np.array_equal(masks, others)
+
+
 def test_derive_exits_with_1_when_something_disagrees(cli, monkeypatch):
     plant(monkeypatch, "B4", "dz[t] *= da[t]", "dz[t] = da[t]")
     for words in ([], ["--json"], ["--markdown"], ["--rule", "B4"]):

@@ -855,7 +855,7 @@ def parts(run, text_file):
 def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path):
     words = ["train", text_file, "--out", tmp_path, *TINY, "--max-steps", 2]
     assert cli(*words, "--cell", "gru", "--dropout", 0.2).code == 0
-    for change in (["--cell", "lstm"], ["--num-layers", 2], ["--embedding-size", 4]):
+    for change in (["--cell", "lstm"], ["--num-layers", 2], ["--embedding-size", 4], ["--input-scale", 3.0]):
         outcome = cli("train", "--resume", "--out", tmp_path, *change)
         assert outcome.code == 2
         assert f"{change[0]} {change[1]}: this run has" in outcome.err
@@ -878,6 +878,19 @@ def test_networks_that_are_none_are_refused(cli, text_file, words, message):
     outcome = cli("train", text_file, *words)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+def test_what_would_have_no_effect_is_refused(cli, run_folder, text_file, tmp_path):
+    (tmp_path / "mine.py").write_text("def db_a(dz): return dz.sum((0, 1))")
+    outcome = cli("derive", "--answer", tmp_path / "mine.py", "--cell", "lstm")
+    assert outcome.code == 2
+    assert "--cell has no effect with --answer" in outcome.err
+    assert cli("derive", "--answer", tmp_path / "mine.py", "--seed", 3).code == 0
+    (tmp_path / "f.toml").write_text("input_scale = 5.0")
+    for words in (["--config", tmp_path / "f.toml"], ["--input-scale", 5]):
+        outcome = cli("train", text_file, "--init-from", run_folder, "--out", tmp_path / "x", *words)
+        assert outcome.code == 2
+        assert "--input-scale has no effect with --init-from" in outcome.err
 
 
 def test_another_cell_than_the_weights_are_of_is_refused(cli, text_file, run_folder, tmp_path):

@@ -42,8 +42,16 @@ def test_every_character_is_scored_with_the_state_carried(model, n):
 def test_a_text_long_enough_for_all_rows(model, monkeypatch):
     tokens = np.random.default_rng(1).integers(0, 7, 4 * WARM_UP * ROWS + 17)
     score = charrnn.evaluate(model, tokens)
+    held, buffers = [], charrnn.CharRNN.buffers
+
+    def counting(self, seq_length, batch_size):
+        held.append(seq_length)
+        return buffers(self, seq_length, batch_size)
+
+    monkeypatch.setattr(charrnn.CharRNN, "buffers", counting)
     monkeypatch.setattr("charrnn.evaluation.CHUNK", 10 * model.bytes_per_step(ROWS))  # in many small pieces
     assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+    assert held == [10]
     monkeypatch.setattr("charrnn.evaluation.ROWS", 1)
     assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
 

@@ -181,7 +181,18 @@ def test_names_drawn_one_a_line_are_copies(cli, by_heart):
     )
     one = cli("sample", by_heart, "--stop", "\n", "--prime", "an", "--novelty", "--temperature", 0)
     assert (one.out, one.err.splitlines()[1]) == ("anna", "1 of 1 lines is a copy")
-    other = cli("sample", by_heart, "--stop", "\n", "--prime", "bob\nxan", "--novelty", "--ignore-unknown")
+    other = cli(
+        "sample",
+        by_heart,
+        "--stop",
+        "\n",
+        "--prime",
+        "bob\nxan",
+        "--novelty",
+        "--ignore-unknown",
+        "--temperature",
+        0,
+    )
     assert other.err.splitlines()[1] == "1 of 1 lines is a copy"  # of the line "an…", not of "bob"
 
 

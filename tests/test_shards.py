@@ -11,7 +11,7 @@ from reference import random_network, random_window
 
 import charrnn
 from charrnn.errors import WorkerError
-from charrnn.shards import Shards, available_cores, choose_threads
+from charrnn.shards import Shards, available_cores, choose_threads, masks_of
 
 
 def gradients(dtype, threads, batch_size=7):
@@ -77,6 +77,18 @@ def test_dropout_does_not_depend_on_the_number_of_shards(form):
     with Shards(model, 9, 7, 2, checkpoint_every=4, dropout=0.5) as shards:
         kept = shards.loss_and_gradients(x, y, state, (5, 1))[1]
     assert np.abs(kept - first).max() <= 1e-12 * np.abs(first).max()
+
+
+def test_masks_are_drawn_for_the_steps_that_are_asked_for():
+    model = random_network(0, (9, 7, 6, 10), num_layers=3)[0]
+    masks = masks_of(model, (5, 1), slice(2, 6), 0.5)
+    whole = masks(slice(0, 9))
+    assert whole.shape == (3, 9, 4, 6)
+    np.testing.assert_array_equal(masks(slice(4, 7)), whole[:, 4:7])
+    np.testing.assert_array_equal(masks_of(model, (5, 1), slice(3, 5), 0.5)(slice(0, 9)), whole[:, :, 1:3])
+    for other in ((5, 2), (6, 1)):
+        assert not np.array_equal(masks_of(model, other, slice(2, 6), 0.5)(slice(0, 9)), whole)
+    assert masks_of(model, (5, 1), slice(2, 6), 0.0) is None
 
 
 def test_a_shorter_window_uses_the_same_buffers():

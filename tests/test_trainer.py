@@ -2,6 +2,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from conftest import assert_same_run, metrics, position
 
 import charrnn
-from charrnn import trainer
+from charrnn import shards, trainer
 from charrnn.checkpoint import read_arrays, read_json, write_arrays
 from charrnn.errors import DivergedError, Interrupted, RunError, TextError, WorkerError
 from charrnn.shards import Shards
@@ -181,6 +182,51 @@ def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(corpus, tmp_path,
     resumed = train(corpus, tmp_path / "cut", resume=True, **settings)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     assert resumed.best_val_loss == metrics(tmp_path / "whole")[-1]["val_loss"]
+
+
+def test_dropout_is_drawn_anew_for_every_step_from_the_runs_seed(corpus, tmp_path, monkeypatch):
+    drawn, original = [], shards.masks_of
+
+    def spying(model, seed, rows, dropout):
+        drawn.append((tuple(seed), dropout))
+        return original(model, seed, rows, dropout)
+
+    monkeypatch.setattr(shards, "masks_of", spying)
+    settings = {"dropout": 0.3, "threads": 1, "epochs": 1}
+    first = train(corpus, tmp_path / "a", seed=5, **settings)
+    assert drawn == [((5, step), 0.3) for step in range(first.steps)]
+    whole = train(corpus, tmp_path / "b", seed=5, threads=1, epochs=1)
+    assert not np.array_equal(first.model.parameters.flat, whole.model.parameters.flat)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_as_many_layers_as_there_may_be_are_saved_and_gone_on_with(corpus, tmp_path, cell):
+    sizes = {"cell": cell, "num_layers": 100, "hidden_size": 2, "embedding_size": 2}
+    train(corpus, tmp_path, max_steps=1, **sizes)
+    result = train(corpus, tmp_path, max_steps=2, resume=True, **sizes)
+    assert result.steps == 2
+    assert charrnn.load(tmp_path).num_layers == 100
+
+
+@pytest.mark.parametrize(
+    "change", [{"cell": "gru"}, {"num_layers": 2}, {"hidden_size": 10**6, "num_layers": 100}]
+)
+def test_settings_of_another_network_than_was_saved_are_refused(corpus, finished, tmp_path, change):
+    shutil.copytree(finished.path, tmp_path / "run")
+    note = read_json(tmp_path / "run" / "config.json")
+    note["settings"] |= change
+    (tmp_path / "run" / "config.json").write_text(json.dumps(note))
+    with pytest.raises(RunError, match="another network than the settings describe"):
+        train(corpus, tmp_path / "run", resume=True, **change)
+
+
+def test_the_memory_of_dropout_counts(corpus, tmp_path):
+    spy = Spy()
+    budget = {"hidden_size": 900, "max_steps": 1, "memory_budget": 1, "sample_every": 0, "val_fraction": 0}
+    train(corpus, tmp_path / "a", progress=spy, **budget)
+    assert not [text for text in spy.said if "memory-budget" in text]
+    train(corpus, tmp_path / "b", progress=spy, dropout=0.5, **budget)
+    assert [text for text in spy.said if "over --memory-budget 1" in text]
 
 
 def test_lines_after_the_last_save_are_written_once(corpus, finished, tmp_path):

@@ -1,7 +1,7 @@
 """The mathematics: each layer a forward function with its backward right below it.
 
 The functions are pure. They take arrays and return arrays; ``out`` arguments name buffers to write
-into, so that a training loop allocates nothing. They hold no state and import only NumPy. All of them
+into, so that a training loop allocates next to nothing. They hold no state and import only NumPy. All of them
 run on float32, on float64 and on complex128 arrays alike.
 
     T  time steps in a window      H  hidden size

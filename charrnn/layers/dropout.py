@@ -22,13 +22,16 @@ def dropout_masks(
 ) -> Array:
     """Masks for the T steps of L layers, each row of the batch from a generator of its own.
 
+    Each step takes L·H numbers from it, one step after another: so steps from the middle of a window have the
+    same masks by themselves, of a generator that has been advanced so far.
+
     Returns: (L, T, B, H) of 0 and 1/(1 − rate).
     """
-    masks = np.empty((len(rngs), L, T, H), dtype)
+    masks = np.empty((len(rngs), T, L, H), dtype)
     for rng, mask in zip(rngs, masks, strict=True):
-        np.greater_equal(rng.random((L, T, H), np.float32), rate, out=mask)
+        np.greater_equal(rng.random((T, L, H)), rate, out=mask)
     masks /= 1 - rate
-    return masks.transpose(1, 2, 0, 3)
+    return masks.transpose(2, 1, 0, 3)
 
 
 def dropout_forward(

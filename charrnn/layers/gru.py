@@ -108,7 +108,7 @@ def gru_backward(
             np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
             da[t] += future  # (GB1)
         np.multiply(k, k, out=d)
-        np.subtract(k, d, out=d)  # r(1 − r), u(1 − u), the derivative of σ
+        np.subtract(k, d, out=d)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
         dq_r *= q_n[t]
         np.multiply(n, n, out=dz_n)
         np.subtract(1, dz_n, out=dz_n)  # 1 − n², the derivative of tanh
@@ -175,5 +175,5 @@ GRU = Cell(
     step=gru_step,
     backward_reads=("a", "q_n", "gates"),
     weights_read=("a", "q_n"),
-    given_by={"W_aa": "GB6", "b_n": "GB7", "a0": "GB8"},
+    given_by={"z": "GF1", "W_aa": "GB6", "b_n": "GB7", "a0": "GB8"},
 )

@@ -109,7 +109,7 @@ def lstm_backward(
             np.matmul(dz[t + 1], W_aaT, out=future)
             da[t] += future  # (LB1)
         np.multiply(k, k, out=d)
-        np.subtract(k, d, out=d)  # k(1 − k), the derivative of σ
+        np.subtract(k, d, out=d)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
         dz_o *= tanh_c[t]
         dz_o *= da[t]  # (LB4)
         dc_now = tanh_c[t]
@@ -178,5 +178,5 @@ LSTM = Cell(
     backward_weights=recurrence_backward_weights,
     step=lstm_step,
     backward_reads=("c", "tanh_c", "gates"),
-    given_by={"a0": "LB5", "c0": "LB5"},
+    given_by={"z": "LF1", "a0": "LB5", "c0": "LB5"},
 )

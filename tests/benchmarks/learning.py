@@ -37,7 +37,7 @@ TEXTS = {
         "cell": "gru",
         "hidden_size": 256,
         "seq_length": 64,
-        "epochs": 12,
+        "epochs": 4,
         "dropout": 0.2,
         "val_fraction": 0.1,
         "test_fraction": 0.0,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 CLIP, RATE, BETAS, EPSILON = 1.0, 1e-3, (0.9, 0.99), 1e-8
-COMPARED = 10  # losses
+COMPARED = 5  # losses
 Step = Callable[[], float]
 Batch = tuple[Any, Any]  # inputs and targets (T, B)
 
