@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.checkpoint import (
+    MEMBERS,
     model_arrays,
     model_from,
     read_arrays,
@@ -133,7 +134,7 @@ BOMB = bytes(1_000_000)
         ([("W_aa.npy", npy((2,), content=bytes(12)))], zipfile.ZIP_STORED),
         ([("W_aa.npy", npy((-1,)))], zipfile.ZIP_STORED),
         ([("W_aa.npy", npy((1, 1), content=bytes(4)))] * 2, zipfile.ZIP_STORED),
-        ([(f"{i}.npy", npy((1, 1), content=bytes(4))) for i in range(101)], zipfile.ZIP_STORED),
+        ([(f"{i}.npy", npy((1, 1), content=bytes(4))) for i in range(MEMBERS + 1)], zipfile.ZIP_STORED),
         ([("W_aa.npy", npy((500, 500), content=BOMB))], zipfile.ZIP_DEFLATED),
         ([("W_aa.npy", npy((1,), "|O", b"cos\nsystem\n"))], zipfile.ZIP_STORED),
         ([("W_aa.npy", npy((1,), [("a", "<f4")], bytes(4)))], zipfile.ZIP_STORED),

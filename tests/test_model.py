@@ -204,8 +204,9 @@ def test_what_a_step_takes_is_counted(form):
     model = charrnn.CharRNN(vocabulary(5), 4, **form)
     for dropout in (False, True):
         few, many = (model.buffers(T, 3, dropout=dropout).nbytes for T in (10, 20))
-        masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.5, 1).nbytes if dropout else 0
-        assert model.bytes_per_step(3, dropout=dropout) == (many - few) / 10 + masks
+        assert model.bytes_per_step(3, dropout=dropout) == (many - few) / 10
+    masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.5, 10)
+    assert masks.nbytes == sum(array.nbytes for array in model.buffers(10, 3, dropout=True).dropped)
 
 
 def test_the_seed_is_all_that_chance_depends_on():
