@@ -121,7 +121,7 @@ def gru_backward(
         dq_u *= future
         dq_u *= da[t]  # (GB5)
     da0 = np.matmul(dq[0], W_aaT)
-    da0 += da[0] * u  # (GB8)
+    da0 += da[0] * u  # (GB8), u of step 1, the last of the loop
     return dq, da0
 
 

@@ -128,7 +128,7 @@ def lstm_backward(
         dz_f *= c[t]
         dz_g *= i
         d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]  # (LB3)
-    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f  # (LB5)
+    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f  # (LB5), of step 1, the last of the loop
     return dz, da0, dc0
 
 
