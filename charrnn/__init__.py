@@ -1,13 +1,13 @@
 """charrnn: a character-level recurrent network in NumPy, every derivative worked out by hand."""
 
-from charrnn.checkpoint import load
 from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
-from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError
-from charrnn.evaluation import Evaluation, evaluate
-from charrnn.model import CharRNN
-from charrnn.text import Vocabulary
-from charrnn.trainer import train
+from charrnn.measures.evaluation import Evaluation, evaluate
+from charrnn.model.charrnn import CharRNN
+from charrnn.runs.checkpoint import load
+from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.trainer import train
 
 __all__ = [
     "CharRNN",

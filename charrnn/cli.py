@@ -26,11 +26,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from charrnn.baselines import baselines
-from charrnn.bench import bench, plan
-from charrnn.board import board, lines, markdown
-from charrnn.cache import TOKENS, nearest_folder, place
-from charrnn.checkpoint import Lock, is_run, load, read_note
+from charrnn.commands.flags import (
+    BenchSettings,
+    GradcheckSettings,
+    TrainSettings,
+    build_parser,
+    given,
+    kebab,
+    part_of,
+)
+from charrnn.commands.terminal import Writer, shown
 from charrnn.config import (
     BenchConfig,
     DeriveConfig,
@@ -41,21 +46,25 @@ from charrnn.config import (
     TrainConfig,
     flag,
 )
-from charrnn.corpus import Corpus
-from charrnn.derivation import derive
 from charrnn.errors import AnotherTextError, CharRNNError, ConfigError, Interrupted, RunError, TextError
-from charrnn.evaluation import evaluate
-from charrnn.exercises import mark
-from charrnn.flags import BenchSettings, GradcheckSettings, TrainSettings, build_parser, given, kebab, part_of
-from charrnn.gradcheck import TOLERANCE, GradientCheck, generic_model
-from charrnn.model import CharRNN
-from charrnn.novelty import LENGTHS, Novelty, novelty
-from charrnn.plotting import plot_losses
-from charrnn.reading import STDIN, check_encoding, corpus_name, read_file
-from charrnn.shards import available_cores, choose_threads
-from charrnn.terminal import Writer, shown
-from charrnn.text import Streams, Tokens
-from charrnn.trainer import Progress, must_be_free, package_version, train
+from charrnn.measures.baselines import baselines
+from charrnn.measures.evaluation import evaluate
+from charrnn.measures.novelty import LENGTHS, Novelty, novelty
+from charrnn.model.charrnn import CharRNN
+from charrnn.proofs.board import board, lines, markdown
+from charrnn.proofs.cells import derive
+from charrnn.proofs.exercises import mark
+from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
+from charrnn.runs.checkpoint import Lock, is_run, load, read_note
+from charrnn.text.corpus import Corpus
+from charrnn.text.reading import STDIN, check_encoding, corpus_name, read_file
+from charrnn.text.streams import Streams
+from charrnn.text.tokens import TOKENS, nearest_folder, place
+from charrnn.text.vocabulary import Tokens
+from charrnn.training.bench import bench, plan
+from charrnn.training.shards import available_cores, choose_threads
+from charrnn.training.trainer import Progress, must_be_free, package_version, train
+from charrnn.views.plotting import plot_losses
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked
 AT_ONCE = 64  # texts of one drawing

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.checkpoint import read_arrays
 from charrnn.cli import main
+from charrnn.runs.checkpoint import read_arrays
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")

@@ -1,5 +1,6 @@
 import pytest
 
+from charrnn.commands.flags import TrainSettings
 from charrnn.config import (
     FIXED_ON_RESUME,
     MEANT_FOR,
@@ -10,7 +11,6 @@ from charrnn.config import (
     TrainConfig,
 )
 from charrnn.errors import ConfigError
-from charrnn.flags import TrainSettings
 
 
 @pytest.mark.parametrize("settings", [TextConfig, TrainConfig, SampleConfig, GradcheckConfig])

@@ -19,12 +19,12 @@ from collections.abc import Mapping
 
 from charrnn.layers.cell import Cell, room
 from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
-from charrnn.layers.embedding import (
-    embedding_backward,
-    embedding_backward_input,
-    embedding_forward,
-)
 from charrnn.layers.gru import GRU, gru_backward, gru_backward_weights, gru_forward
+from charrnn.layers.inputs import (
+    inputs_backward,
+    inputs_backward_x,
+    inputs_forward,
+)
 from charrnn.layers.lstm import LSTM, lstm_backward, lstm_forward
 from charrnn.layers.recurrence import (
     TANH,
@@ -52,12 +52,12 @@ __all__ = [
     "dropout_backward",
     "dropout_forward",
     "dropout_masks",
-    "embedding_backward",
-    "embedding_backward_input",
-    "embedding_forward",
     "gru_backward",
     "gru_backward_weights",
     "gru_forward",
+    "inputs_backward",
+    "inputs_backward_x",
+    "inputs_forward",
     "lstm_backward",
     "lstm_forward",
     "recurrence_backward",

@@ -14,7 +14,8 @@ from typing import Any
 from sides import BETAS, CLIP, EPSILON, Batch, detached, first_weights, hold, twin, windows, zeros
 from threadpoolctl import threadpool_limits
 
-from charrnn import Corpus, TrainConfig, optim
+from charrnn import Corpus, TrainConfig
+from charrnn.training import optim
 
 STEPS, RATE = 200, 3e-3
 H, B, T = 128, 32, 64

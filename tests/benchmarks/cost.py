@@ -62,7 +62,7 @@ from pathlib import Path
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-class Watch(charrnn.trainer.Progress):
+class Watch(charrnn.training.trainer.Progress):
     steps = 0
     def step(self, characters, loss):
         self.steps += 1

@@ -42,8 +42,9 @@ def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Bat
 
 
 def charrnn_side(model: Any, batches: list[Batch], threads: str) -> Step:
-    from charrnn import TrainConfig, optim
-    from charrnn.shards import Shards, choose_threads
+    from charrnn import TrainConfig
+    from charrnn.training import optim
+    from charrnn.training.shards import Shards, choose_threads
 
     T, B = batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
@@ -68,7 +69,7 @@ def twin(model: Any) -> Any:
     """PyTorch's network of the same form, with the same weights."""
     import torch
 
-    from charrnn.exchange import to_torch
+    from charrnn.exchange.pytorch import to_torch
 
     arrays = {name: torch.from_numpy(array) for name, array in to_torch(model).items()}
     cells = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
@@ -158,7 +159,7 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
     import jax
     import jax.numpy as jnp
 
-    from charrnn.model import named
+    from charrnn.model.charrnn import named
 
     L, H, V, lstm = model.num_layers, model.hidden_size, len(model.vocabulary), model.cell == "lstm"
     p = {name: jnp.asarray(array) for name, array in model.parameters.items()}
@@ -237,7 +238,7 @@ def measure(
 
 def peak(threads: int) -> float:
     """Billions of operations a second of one large float32 product, in a process of its own."""
-    code = f"from charrnn.bench import peak; print(peak({threads}, 'float32'))"
+    code = f"from charrnn.training.bench import peak; print(peak({threads}, 'float32'))"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)
 

@@ -23,7 +23,7 @@ from typing import Any
 from sides import first_weights, measure, peak
 
 from charrnn import Corpus
-from charrnn.bench import operations
+from charrnn.training.bench import operations
 
 SIZES = [(64, 32, 64, 65), (128, 64, 64, 65), (256, 64, 128, 65), (512, 64, 128, 65), (1024, 64, 128, 65)]
 CELLS = [(*size, cell, layers) for cell in ("gru", "lstm") for layers in (1, 2) for size in SIZES[1:4]]

@@ -1,0 +1,77 @@
+"""Weights to and from PyTorch, as NumPy arrays under the names of a ``state_dict``; torch is not needed.
+
+The other network is a torch.nn.Module with an ``rnn`` (torch.nn.RNN, GRU or LSTM), a ``dense``
+(torch.nn.Linear) and, where ours has W_ex, an ``embedding`` (torch.nn.Embedding):
+
+    embedding.weight            (V, E)       W_ex
+    rnn.weight_ih_l0            (G·H, X)     W_axᵀ; of the second layer rnn.weight_ih_l1, from W_ax[2]; …
+    rnn.weight_hh_l0            (G·H, H)     W_aaᵀ
+    rnn.bias_ih_l0, _hh_l0      (G·H,)       b_a is their sum; of a GRU the last third of bias_hh is b_n
+    dense.weight, dense.bias    (V, H) (V,)  W_yaᵀ, b_y
+
+The gates' columns are in PyTorch's order already.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charrnn.errors import RunError
+from charrnn.model.charrnn import CharRNN, named
+
+Array = NDArray[Any]
+
+CELLS = ("rnn", "gru", "lstm")  # that PyTorch has too
+
+
+def to_torch(model: CharRNN) -> dict[str, Array]:
+    """Copies of the weights, by PyTorch's names. All of b_a is in bias_ih, and bias_hh is 0 but for b_n.
+
+    ``module.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(model).items()})`` takes them.
+
+    Raises:
+        RunError: PyTorch has no such cell.
+    """
+    if model.cell not in CELLS:
+        raise RunError(f"{model!r}: PyTorch has no such cell; it has {', '.join(CELLS)}")
+    p, H = model.parameters, model.hidden_size
+    arrays = {"embedding.weight": p["W_ex"].copy()} if model.embedding_size else {}
+    for layer in range(model.num_layers):
+        b_ih = p[named("b_a", layer)].copy()
+        b_hh = np.zeros_like(b_ih)
+        if model.cell == "gru":
+            b_hh[2 * H :] = p[named("b_n", layer)]
+        arrays[f"rnn.weight_ih_l{layer}"] = p[named("W_ax", layer)].T.copy()
+        arrays[f"rnn.weight_hh_l{layer}"] = p[named("W_aa", layer)].T.copy()
+        arrays |= {f"rnn.bias_ih_l{layer}": b_ih, f"rnn.bias_hh_l{layer}": b_hh}
+    return arrays | {"dense.weight": p["W_ya"].T.copy(), "dense.bias": p["b_y"].copy()}
+
+
+def from_torch(model: CharRNN, arrays: Mapping[str, ArrayLike]) -> None:
+    """Fill the model's parameters from arrays, or tensors on the CPU, by PyTorch's names.
+
+    Raises:
+        RunError: an array is missing, is one too many, or has another shape. The model is as it was then.
+    """
+    p, H, shapes = model.parameters, model.hidden_size, {k: a.shape for k, a in to_torch(model).items()}
+    remedy = f"{model!r} is filled from a network of the same cell and sizes, biases included"
+    for name in (*shapes, *arrays):
+        if (name in shapes) != (name in arrays):
+            raise RunError(f"the array {name} is {'missing' if name in shapes else 'one too many'}: {remedy}")
+    theirs = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, shape in shapes.items():
+        if theirs[name].shape != shape:
+            raise RunError(f"the array {name} has the shape {theirs[name].shape}, not {shape}: {remedy}")
+    if model.embedding_size:
+        p["W_ex"][...] = theirs["embedding.weight"]
+    for layer in range(model.num_layers):
+        b_ih, b_hh = theirs[f"rnn.bias_ih_l{layer}"], theirs[f"rnn.bias_hh_l{layer}"]
+        b_a = p[named("b_a", layer)]
+        b_a[...] = b_ih + b_hh
+        if model.cell == "gru":
+            b_a[2 * H :], p[named("b_n", layer)][...] = b_ih[2 * H :], b_hh[2 * H :]
+        p[named("W_ax", layer)][...] = theirs[f"rnn.weight_ih_l{layer}"].T
+        p[named("W_aa", layer)][...] = theirs[f"rnn.weight_hh_l{layer}"].T
+    p["W_ya"][...], p["b_y"][...] = theirs["dense.weight"].T, theirs["dense.bias"]

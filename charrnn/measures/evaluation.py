@@ -1,0 +1,87 @@
+"""How good a model is: its loss over a whole text, every character scored once."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from charrnn.errors import TextError
+from charrnn.layers import cross_entropy_forward
+from charrnn.model.charrnn import CharRNN
+from charrnn.text.streams import release
+from charrnn.text.vocabulary import Tokens
+
+WARM_UP = 256  # characters a row reads before its first scored one
+ROWS = 32
+CHUNK = 2**26  # bytes of activations and logits held at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of a text of ``characters`` + 1 characters; the first has nothing to be predicted from."""
+
+    characters: int
+    loss: float  # mean, in nats per character
+    accuracy: float  # part of the characters that were the likeliest one
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.loss / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Of a character: the number of equally likely ones that would be as hard to guess."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+def evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
+    """Score a text from its first character to its last, with the state carried.
+
+    A long text is read in up to 32 rows side by side. Each row reads the 256 characters before its
+    own first, so that it starts with the state that the text before has left, but for what a network
+    remembers over more than 256 characters. A text of up to 2,048 characters is read in one row.
+
+    Arguments:
+        tokens: (n,) integers in 0…V−1, n of 2 or more.
+
+    Raises:
+        TextError: the text has fewer than two characters.
+    """
+    with threadpool_limits(1, "blas"):  # on products this small its threads cost more than they bring
+        return _evaluate(model, tokens)
+
+
+def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
+    n = len(tokens) - 1  # predictions
+    if n < 1:
+        raise TextError(f"a text of {len(tokens)} characters: scoring takes at least 2")
+    rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    length = -(-n // rows)
+    start = length * np.arange(rows)
+    state = model.initial_state(rows)
+    T = min(length, max(1, CHUNK // model.bytes_per_step(rows)))
+    buffers = model.buffers(T, rows)
+    if rows > 1:
+        for t in range(-WARM_UP, 0, T):
+            before = np.arange(t, min(t + T, 0))[:, np.newaxis] + start  # (T, rows)
+            state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, buffers).state
+            release(tokens)
+        state[0] = 0  # the first row has no text before it
+    total, hits = 0.0, 0
+    for t in range(0, length, T):
+        here = np.arange(t, min(t + T, length))[:, np.newaxis] + start  # (T, rows)
+        scored = here < n  # the last row may be shorter
+        here = np.minimum(here, n - 1)
+        x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
+        release(tokens)
+        window = model.logits(x, state, buffers)
+        state = window.state
+        logits, y = window.logits.reshape(y.size, -1), y.reshape(-1)  # (characters, V), (characters,)
+        if not scored.all():
+            logits, y = logits[scored.reshape(-1)], y[scored.reshape(-1)]
+        hits += int((logits.argmax(axis=-1) == y).sum())
+        logits, y = logits[np.newaxis], y[np.newaxis]
+        loss, _ = cross_entropy_forward(logits, y, out=logits)
+        total += float(loss) * y.size
+    return Evaluation(n, total / n, hits / n)

@@ -1,0 +1,1 @@
+"""The derivation carried out: every equation proved on numbers."""

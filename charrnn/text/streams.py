@@ -1,0 +1,85 @@
+"""Windows: the training part of a text as parallel streams, read T characters at a time.
+
+A corpus of n characters is n integers in 0…V−1. Its training part is cut into B parallel streams,
+one a row of the batch, and each step reads the next T characters of every stream:
+
+    the text  a b c d e f g h i j k l m       B = 3 streams of 4, the target is the next character
+
+    stream 0  a b c d        window 1  a b → b c     window 2  c d → d e
+    stream 1  e f g h                  e f → f g               g h → h i
+    stream 2  i j k l                  i j → j k               k l → l m
+
+The state a of each row is carried from one window to the next, so that a stream is read as one text.
+"""
+
+import math
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+
+from charrnn.errors import TextError
+from charrnn.text.vocabulary import Tokens
+
+
+class Streams:
+    """The training part as B parallel streams, read T characters at a time.
+
+    Every character but the first of the text is a target once, and every character but the last an
+    input once; up to B−1 characters at the end, which do not fill a row, are left out. The last window
+    of the streams is shorter where T does not divide their length.
+    """
+
+    def __init__(self, tokens: Tokens, batch_size: int, seq_length: int):
+        """Cut ``tokens`` (n,) into streams.
+
+        Raises:
+            TextError: not even one row of one window can be filled.
+        """
+        if len(tokens) <= seq_length:
+            raise TextError(
+                f"the training part has {len(tokens):,} characters; one window needs "
+                f"{seq_length + 1:,} (--seq-length and the character after). "
+                "Lower --seq-length or give a longer text"
+            )
+        self._tokens = tokens
+        self.seq_length = seq_length
+        self.batch_size = min(batch_size, (len(tokens) - 1) // seq_length)
+        length = (len(tokens) - 1) // self.batch_size
+        n = length * self.batch_size
+        plain = np.asarray(tokens)
+        self.inputs = plain[:n].reshape(self.batch_size, length)
+        self.targets = plain[1 : n + 1].reshape(self.batch_size, length)
+
+    def __len__(self) -> int:
+        """Windows in one pass over the text."""
+        return math.ceil(self.inputs.shape[1] / self.seq_length)
+
+    def characters(self, steps: int) -> int:
+        """How many characters so many steps train on."""
+        epochs, windows = divmod(steps, len(self))
+        per_row = epochs * self.inputs.shape[1] + windows * self.seq_length
+        return self.batch_size * per_row
+
+    def __getitem__(self, index: int) -> tuple[Tokens, Tokens]:
+        """Inputs and targets of one window, (T, B) integers each."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        here = slice(index * self.seq_length, (index + 1) * self.seq_length)
+        window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
+        release(self._tokens)
+        return window
+
+    def __iter__(self) -> Iterator[tuple[Tokens, Tokens]]:
+        return (self[index] for index in range(len(self)))
+
+
+def release(tokens: Tokens) -> None:
+    """Let go of the pages of a memory-mapped text that have been read.
+
+    They would count as this process's memory for as long as the system has some to spare. Should they be
+    wanted again, the system still has them in its own cache. Nothing happens to an ordinary array.
+    """
+    pages = getattr(tokens, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

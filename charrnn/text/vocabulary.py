@@ -1,0 +1,125 @@
+"""Characters and their integers."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import TextError
+from charrnn.text.reading import Symbols, code_points, decode
+
+Tokens = NDArray[Any]  # unsigned integers, as narrow as the vocabulary allows
+
+
+class Vocabulary:
+    """The characters a model knows, sorted, each with its index.
+
+    ``symbols`` holds their code points as uint32; or, for a vocabulary of bytes, the 256 byte values as
+    uint8. Its dtype is what tells the two apart.
+    """
+
+    def __init__(self, symbols: NDArray[np.unsignedinteger]):
+        """From sorted distinct symbols; see ``of_text`` and ``of_bytes`` for the usual ways."""
+        if symbols.ndim != 1 or symbols.dtype not in (np.uint8, np.uint32) or len(symbols) < 2:
+            raise TextError("a vocabulary is a row of at least two uint8 or uint32 symbols")
+        if np.any(symbols[1:] <= symbols[:-1]) or symbols[-1] > 0x10FFFF:
+            raise TextError("a vocabulary's symbols are distinct code points in ascending order")
+        self.symbols = symbols
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """The distinct characters (Unicode code points) of ``text``."""
+        return cls(np.unique(code_points(text)).astype(np.uint32))
+
+    @classmethod
+    def of_bytes(cls) -> Self:
+        """All 256 byte values."""
+        return cls(np.arange(256, dtype=np.uint8))
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the symbols are bytes rather than characters."""
+        return self.symbols.dtype == np.uint8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its tokens: the narrowest unsigned integers that count to V − 1."""
+        return np.min_scalar_type(len(self) - 1)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Vocabulary)
+            and self.is_bytes == other.is_bytes
+            and np.array_equal(self.symbols, other.symbols)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # an array within: compared, never a key
+
+    def __repr__(self) -> str:
+        if self.is_bytes:
+            return "Vocabulary(256 bytes)"
+        return f"Vocabulary({len(self)} characters: {''.join(map(chr, self.symbols[:80]))!r})"
+
+    def encode(self, text: str | bytes, *, ignore_unknown: bool = False) -> Tokens:
+        """The indices of the characters of ``text``, (n,).
+
+        A vocabulary of bytes takes bytes, or a string as its UTF-8 bytes. Characters that are not in the
+        vocabulary are dropped if ``ignore_unknown`` is set.
+
+        Raises:
+            TextError: ``text`` has characters that are not in the vocabulary; it names them.
+        """
+        if self.is_bytes:
+            blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+            return np.frombuffer(blob, np.uint8)
+        points = code_points(text if isinstance(text, str) else decode(text, "utf-8", "the text given"))
+        indices = np.searchsorted(self.symbols, points)
+        indices[indices == len(self)] = 0
+        known = self.symbols[indices] == points
+        if ignore_unknown:
+            indices = indices[known]
+        elif not known.all():
+            raise self.unknown(points[~known])
+        return indices.astype(self.dtype)
+
+    def unknown(self, points: NDArray[np.integer]) -> TextError:
+        """The error that names these code points, which are not in the vocabulary."""
+        points = np.unique(points)
+        names = ", ".join(f"{chr(p)!r} (U+{p:04X})" for p in points[:8])
+        more = f" and {len(points) - 8} more" if len(points) > 8 else ""
+        return TextError(
+            f"the model does not know {names}{more}: the text it learned from has only "
+            f"{len(self)} distinct characters. --ignore-unknown drops what it does not know"
+        )
+
+    def encode_pieces(self, pieces: Iterable[Symbols], *, ignore_unknown: bool = False) -> Iterator[Tokens]:
+        """The indices of symbols that are in the vocabulary, (n,) for each piece of n of them.
+
+        Others are dropped if ``ignore_unknown`` is set, and are not looked for if not.
+        """
+        if self.is_bytes:
+            yield from pieces
+            return
+        index = np.zeros(sys.maxunicode + 1, self.dtype)
+        index[self.symbols] = np.arange(len(self))
+        known = np.zeros(len(index), bool)
+        known[self.symbols] = True
+        for piece in pieces:
+            yield index.take(piece[known[piece]] if ignore_unknown else piece)
+
+    def decode(self, tokens: Iterable[int] | Tokens) -> str:
+        """The text of these indices; for a vocabulary of bytes, their UTF-8 text, errors replaced."""
+        if self.is_bytes:
+            return self.decode_bytes(tokens).decode(errors="replace")
+        return "".join(map(chr, self.symbols[np.asarray(tokens, np.intp)].tolist()))
+
+    def decode_bytes(self, tokens: Iterable[int] | Tokens) -> bytes:
+        """The bytes of these indices: UTF-8 text, or whatever bytes a vocabulary of bytes names."""
+        if self.is_bytes:
+            return np.asarray(tokens, np.uint8).tobytes()
+        return self.decode(tokens).encode("utf-8", "surrogatepass")

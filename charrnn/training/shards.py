@@ -1,0 +1,361 @@
+"""A batch split by rows over processes, its gradients summed in a fixed order.
+
+Each shard has rows, buffers and a gradient vector of its own and one BLAS thread, for on products this
+small BLAS's own threads cost more than they bring. This process computes the first shard, a worker each
+of the others. They share a block of memory; down a pipe go only the word to begin and the loss that
+comes back, so that a worker that dies is noticed as the end of its pipe, and one whose run has died ends
+with it. (Threads wait for the interpreter between any two short NumPy calls: tests/benchmarks/README.md
+has both.)
+
+The sum is always taken in the order of the rows: the same seed and the same number of threads give the
+same bits.
+"""
+
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from charrnn.errors import WorkerError
+from charrnn.model.charrnn import Buffers, CharRNN
+from charrnn.model.parameters import Parameters
+
+Array = NDArray[Any]
+
+LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
+LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway
+
+
+def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """The cores this process may use: those it may run on, and no more than its container's share of time.
+
+    The share is the least ``cpu.max`` of the process's control group (version 2) and those above it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        group = next((line for line in own.read_text().splitlines() if line.startswith("0::")), "0::/")
+        path = cgroups / group.removeprefix("0::").strip("/")
+        for folder in (path, *path.parents):
+            if cgroups in (folder, *folder.parents) and (folder / "cpu.max").exists():
+                quota, period = (folder / "cpu.max").read_text().split()
+                if quota != "max":
+                    cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def choose_threads(threads: str | int, batch_size: int, hidden_size: int) -> int:
+    """How many shards to use: at most one a row; for ``auto`` one a core, fewer if they would be tiny."""
+    if isinstance(threads, int):
+        return min(threads, batch_size)
+    if batch_size * hidden_size < LEAST_WORK:
+        return 1
+    return max(1, min(available_cores(), batch_size // LEAST_ROWS))
+
+
+class Shards:
+    """Computes the loss and gradients of whole batches; use it as a context manager."""
+
+    def __init__(
+        self,
+        model: CharRNN,
+        seq_length: int,
+        batch_size: int,
+        threads: int,
+        checkpoint_every: int = 0,
+        dropout: float = 0.0,
+    ):
+        """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
+        bounds = [batch_size * i // threads for i in range(threads + 1)]
+        self.gradients = model.parameters.like()  # of the last batch
+        self._model = model
+        self._rows = [slice(*pair) for pair in pairwise(bounds)]
+        self._checkpoint_every, self._dropout = checkpoint_every, dropout
+        self._buffers = buffers_for(model, seq_length, bounds[1], checkpoint_every, dropout)
+        self._sizes = seq_length, batch_size, threads
+        self._workers: list[Worker] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:  # what has begun ends, should a worker fail to start
+            stack.enter_context(threadpool_limits(1, "blas"))
+            if len(self._rows) > 1:
+                self._memory = Memory(self._model, *self._sizes)
+            for i, rows in enumerate(self._rows[1:]):
+                how = self._checkpoint_every, self._dropout
+                worker = Worker(self._model, self._memory, self._sizes, i, rows, *how)
+                stack.callback(worker.end)
+                self._workers.append(worker)
+            if self._workers:
+                self._memory.workers_have_it()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all shards' arrays, in bytes."""
+        shared = self._memory.nbytes if self._workers else 0
+        workers = sum(self._buffers.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
+        return self._buffers.nbytes + self.gradients.flat.nbytes + workers + shared
+
+    def loss_and_gradients(
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int] = ()
+    ) -> tuple[float, Array, Array]:
+        """As the model's own, for inputs and targets (T, B) and a state (B, S).
+
+        Arguments:
+            seed: of the dropout masks. Each row draws its own from it, so that the number of shards does
+                not matter to them.
+
+        Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, S).
+
+        Raises:
+            WorkerError: a worker process has ended.
+            Exception: what a shard raises, a MemoryError for one.
+        """
+        if len(self._workers) < len(self._rows) - 1:
+            raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
+        try:
+            return self._loss_and_gradients(inputs, targets, state, seed)
+        except (
+            BaseException
+        ):  # a worker may still be at this batch: its reply must not pass for the next one's
+            self._stack.close()
+            raise
+
+    def _loss_and_gradients(
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int]
+    ) -> tuple[float, Array, Array]:
+        T, B = targets.shape
+        if self._workers:
+            shared = self._memory
+            shared.parameters[...] = self._model.parameters.flat
+            shared.inputs[:T], shared.targets[:T], shared.state[...] = inputs, targets, state
+        for worker in self._workers:
+            worker.begin(T, seed)
+        rows = self._rows[0]
+        part = inputs[:, rows], targets[:, rows], state[rows]
+        masks = masks_of(self._model, seed, rows, self._dropout)
+        loss, after = one_shard(
+            self._model, *part, masks, self._checkpoint_every, self._buffers, self.gradients
+        )
+        if not self._workers:
+            return loss, self.gradients.flat, after
+        loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
+        self.gradients.flat *= rows.stop / B
+        for worker, partial in zip(self._workers, shared.gradients, strict=True):
+            share = (worker.rows.stop - worker.rows.start) / B
+            loss += share * worker.finish()
+            self.gradients.flat += np.multiply(partial, share, out=partial)
+        shared.state[rows] = after
+        return loss, self.gradients.flat, shared.state.copy()
+
+
+def buffers_for(model: CharRNN, T: int, B: int, checkpoint_every: int, dropout: float) -> Buffers:
+    """Memory for a shard of B rows, of windows of up to T steps."""
+    return model.buffers(min(checkpoint_every or T, T), B, dropout=dropout > 0)
+
+
+def masks_of(
+    model: CharRNN, seed: Sequence[int], rows: slice, dropout: float
+) -> Callable[[slice], Array] | None:
+    """What draws the dropout masks of some rows, for any of a window's steps; None where nothing is dropped.
+
+    So a window of which few activations are kept need not keep the masks either.
+    """
+    if not dropout:
+        return None
+
+    def masks(now: slice) -> Array:
+        rngs = []
+        for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
+            numbers = np.random.PCG64([*seed, row + 1])
+            numbers.advance(now.start * model.num_layers * model.hidden_size)
+            rngs.append(np.random.Generator(numbers))
+        return model.dropout_masks(rngs, dropout, now.stop - now.start)
+
+    return masks
+
+
+def one_shard(
+    model: CharRNN,
+    inputs: Array,
+    targets: Array,
+    state: Array,
+    masks: Callable[[slice], Array] | None,
+    checkpoint_every: int,
+    buffers: Buffers,
+    gradients: Parameters,
+) -> tuple[float, Array]:
+    """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
+    how: Any = {"checkpoint_every": checkpoint_every, "buffers": buffers, "gradients": gradients}
+    how["masks"] = masks
+    with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
+        loss, _, after = model.loss_and_gradients(inputs, targets, state, **how)
+    return loss, after
+
+
+class Memory:
+    """What the processes share: arrays in one block of memory that no file's name leads to."""
+
+    def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int, file: Any = None):
+        """A new block, or the one that another process has made and calls ``file``."""
+        P, dtype = model.parameters.flat.size, model.dtype
+        T, B, S = seq_length, batch_size, model.state_size
+        tokens = np.dtype(np.intp)
+        kinds = [
+            ((P,), dtype),
+            ((threads - 1, P), dtype),
+            ((T, B), tokens),
+            ((T, B), tokens),
+            ((B, S), dtype),
+        ]
+        sizes = [-(-prod(shape) * kind.itemsize // 64) * 64 for shape, kind in kinds]  # in whole cache lines
+        self.nbytes = sum(sizes)
+        self.file, block = open_block(self.nbytes, file)
+        arrays: list[Array] = [
+            np.frombuffer(block, kind, prod(shape), sum(sizes[:i])).reshape(shape)
+            for i, (shape, kind) in enumerate(kinds)
+        ]
+        self.parameters, self.gradients, self.inputs, self.targets, self.state = arrays
+
+    def workers_have_it(self) -> None:
+        """Let go of the descriptor: it is needed to start workers only."""
+        if isinstance(self.file, int):
+            os.close(self.file)
+
+
+def open_block(size: int, file: Any = None) -> tuple[Any, mmap.mmap]:
+    """Shared memory: a new block, or the one behind ``file``, a descriptor (on Windows a tag)."""
+    if sys.platform == "win32":
+        tag = file or f"charrnn-{os.getpid()}-{time.monotonic_ns()}"
+        return tag, mmap.mmap(-1, size, tagname=tag)
+    if file is None:
+        if hasattr(os, "memfd_create"):
+            file = os.memfd_create("charrnn")
+        else:
+            with tempfile.TemporaryFile() as unnamed:
+                file = os.dup(unnamed.fileno())
+        os.ftruncate(file, size)
+    return file, mmap.mmap(file, size)
+
+
+class Worker:
+    """A process that computes one shard."""
+
+    def __init__(
+        self,
+        model: CharRNN,
+        memory: Memory,
+        sizes: tuple[int, int, int],
+        index: int,
+        rows: slice,
+        checkpoint_every: int,
+        dropout: float,
+    ):
+        """Start it; ``sizes`` are those that ``memory`` was made with."""
+        self.rows = rows
+        path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # '' too, the folder we are in
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {path}; from charrnn.training.shards import work; work()",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=() if sys.platform == "win32" else (memory.file,),
+            start_new_session=True,  # Ctrl-C is for the run, which decides when to stop
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._words, self._replies = self._process.stdin, self._process.stdout
+        self._send((model, sizes, memory.file, index, rows, checkpoint_every, dropout))
+
+    def begin(self, T: int, seed: Sequence[int]) -> None:
+        """Have it compute the window of T steps that lies in the shared memory."""
+        self._send((T, seed))
+
+    def finish(self) -> float:
+        """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
+        try:
+            reply = pickle.load(self._replies)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise self._gone() from None
+        if isinstance(reply, Exception):
+            raise reply
+        return float(reply)
+
+    def end(self) -> None:
+        """End the process, whatever it is doing: it holds nothing that is needed."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._words, self._replies):
+            with suppress(OSError):  # words that it has not read
+                pipe.close()
+
+    def _send(self, message: object) -> None:
+        try:
+            pickle.dump(message, self._words)
+            self._words.flush()
+        except (OSError, ValueError):  # the second where the pipe is closed
+            raise self._gone() from None
+
+    def _gone(self) -> WorkerError:
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:  # what it said made no sense, but it lives
+            self._process.kill()
+            code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return WorkerError(
+            f"the worker process of rows {self.rows.start} to {self.rows.stop - 1} {how}. If memory is "
+            "short, lower --batch-size or --threads"
+        )
+
+
+def work() -> None:
+    """The whole life of a worker: what to compute comes down its standard input, until that ends."""
+    words, replies = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # nothing else may come between the replies
+    ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
+    with suppress(*ended), threadpool_limits(1, "blas"):
+        model, sizes, file, index, rows, checkpoint_every, dropout = pickle.load(words)
+        memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
+        model.parameters = model.parameters.like(memory.parameters)
+        gradients = model.parameters.like(memory.gradients[index])
+        buffers = buffers_for(model, sizes[0], rows.stop - rows.start, checkpoint_every, dropout)
+        while True:
+            T, seed = pickle.load(words)
+            reply: float | Exception
+            try:
+                part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
+                masks = masks_of(model, seed, rows, dropout)
+                reply, memory.state[rows] = one_shard(
+                    model, *part, masks, checkpoint_every, buffers, gradients
+                )
+            except Exception as error:
+                reply = error
+            pickle.dump(reply, replies)
+            replies.flush()

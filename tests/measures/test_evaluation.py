@@ -1,0 +1,88 @@
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import mapped_memory
+
+import charrnn
+from charrnn.measures.evaluation import ROWS, WARM_UP, Evaluation
+from charrnn.text.streams import release
+
+
+@pytest.fixture(scope="module")
+def model():
+    vocabulary = charrnn.Corpus.from_text("abcdefg").vocabulary
+    model = charrnn.CharRNN(vocabulary, 6, dtype=float)
+    model.parameters.flat[...] = 0.7 * np.random.default_rng(0).standard_normal(model.parameters.flat.size)
+    return model
+
+
+def slow(model, tokens):
+    """One row, one character at a time, the state carried."""
+    read, state, nats, hits = model.stepper(), model.initial_state(1)[0], 0.0, 0
+    for now, after in pairwise(tokens):
+        logits, state = read(now, state)
+        nats += math.log(np.exp(logits).sum()) - logits[after]
+        hits += logits.argmax() == after
+    return nats / (len(tokens) - 1), hits / (len(tokens) - 1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 700, 4 * WARM_UP * 2 + 1, 9001])
+def test_every_character_is_scored_with_the_state_carried(model, n):
+    tokens = np.random.default_rng(n).integers(0, 7, n).astype(np.uint8)
+    score = charrnn.evaluate(model, tokens)
+    loss, accuracy = slow(model, tokens)
+    assert score.characters == n - 1
+    assert score.loss == pytest.approx(loss, rel=1e-12)
+    assert score.accuracy == pytest.approx(accuracy)
+
+
+def test_a_text_long_enough_for_all_rows(model, monkeypatch):
+    tokens = np.random.default_rng(1).integers(0, 7, 4 * WARM_UP * ROWS + 17)
+    score = charrnn.evaluate(model, tokens)
+    held, buffers = [], charrnn.CharRNN.buffers
+
+    def counting(self, seq_length, batch_size):
+        held.append(seq_length)
+        return buffers(self, seq_length, batch_size)
+
+    monkeypatch.setattr(charrnn.CharRNN, "buffers", counting)
+    monkeypatch.setattr(
+        "charrnn.measures.evaluation.CHUNK", 10 * model.bytes_per_step(ROWS)
+    )  # in many small pieces
+    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+    assert held == [10]
+    monkeypatch.setattr("charrnn.measures.evaluation.ROWS", 1)
+    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+
+
+def test_one_character_cannot_be_scored(model):
+    with pytest.raises(charrnn.CharRNNError, match="at least 2"):
+        charrnn.evaluate(model, np.array([3]))
+
+
+def test_units():
+    score = Evaluation(10, math.log(8), 0.5)
+    assert score.bits_per_char == pytest.approx(3)
+    assert score.perplexity == pytest.approx(8)
+    assert Evaluation(10, 1e4, 0).perplexity == math.inf
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
+def test_a_mapped_text_is_scored_as_it_is_and_does_not_stay_in_memory(model, tmp_path, monkeypatch):
+    tokens = np.random.default_rng(2).integers(0, 7, 2**22, np.uint8)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    assert charrnn.evaluate(model, mapped[:9001]) == charrnn.evaluate(model, tokens[:9001])
+    before, most = mapped_memory(), 0.0
+
+    def watched(pages):
+        nonlocal most
+        release(pages)
+        most = max(most, mapped_memory())
+
+    monkeypatch.setattr("charrnn.measures.evaluation.release", watched)
+    charrnn.evaluate(model, mapped)
+    assert 0 < most < before + 2  # of 4 MB

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import charrnn
+from charrnn.config import SampleConfig
+from charrnn.model.sampling import draw, generate, probabilities, until
+
+LOGITS = np.log([[0.4, 0.1, 0.3, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ({}, [0.4, 0.1, 0.3, 0.2]),
+        ({"temperature": 0.5}, np.array([16, 1, 9, 4]) / 30),
+        ({"temperature": 2}, np.sqrt([0.4, 0.1, 0.3, 0.2]) / np.sqrt([0.4, 0.1, 0.3, 0.2]).sum()),
+        ({"temperature": 0}, [1, 0, 0, 0]),
+        ({"top_k": 1}, [1, 0, 0, 0]),
+        ({"top_k": 2}, [4 / 7, 0, 3 / 7, 0]),
+        ({"top_k": 9}, [0.4, 0.1, 0.3, 0.2]),
+        ({"top_p": 0.39}, [1, 0, 0, 0]),
+        ({"top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
+        ({"top_p": 0.89}, [4 / 9, 0, 3 / 9, 2 / 9]),
+        ({"top_p": 1e-9}, [1, 0, 0, 0]),
+        ({"top_k": 3, "top_p": 0.4}, [1, 0, 0, 0]),  # of 4/9, 3/9, 2/9
+        ({"top_k": 3, "top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
+        ({"temperature": 0.5, "top_k": 2}, [16 / 25, 0, 9 / 25, 0]),
+    ],
+)
+def test_the_distribution_is_exactly_as_asked(shape, expected):
+    np.testing.assert_allclose(probabilities(LOGITS, **shape)[0], expected, atol=1e-15)
+
+
+def test_of_equally_likely_characters_exactly_k_are_kept():
+    assert np.count_nonzero(probabilities(np.zeros((1, 7)), top_k=3)) == 3
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-3, 1e300])
+def test_extreme_temperatures_and_logits_stay_finite(temperature):
+    p = probabilities(np.array([[1e4, -1e4, 0.0]], np.float32), temperature)
+    assert np.isfinite(p).all()
+    assert p.sum() == pytest.approx(1)
+
+
+@given(st.integers(0, 9))
+def test_draws_follow_the_probabilities(seed):
+    p = np.tile([0.5, 0, 0.3, 0.2, 0], (20_000, 1))
+    counts = np.bincount(draw(p, np.random.default_rng(seed)), minlength=5)
+    assert counts[1] == counts[4] == 0
+    expected = 20_000 * p[0]
+    chi_square = np.sum((counts - expected)[expected > 0] ** 2 / expected[expected > 0])
+    assert chi_square < 20  # two degrees of freedom: one in twenty thousand
+
+
+def test_a_character_without_a_chance_is_not_drawn_at_either_end():
+    class Edge:
+        def __init__(self, u):
+            self.u = u
+
+        def random(self, n):
+            return np.full(n, self.u)
+
+    p = np.array([[0.0, 0.25, 0.75, 0.0]])
+    assert draw(p, Edge(0.0)) == [1]
+    assert draw(p, Edge(np.nextafter(1, 0))) == [2]
+
+
+def test_each_character_is_read_before_the_next_is_drawn():
+    def step(tokens, state):  # a network that counts, modulo five
+        return 1e3 * np.eye(5)[(tokens + 1) % 5], state
+
+    drawn = generate(step, 1e3 * np.eye(5)[[0, 3]], np.zeros((2, 1)), np.random.default_rng(0))
+    texts = np.array([next(drawn) for _ in range(6)]).T
+    np.testing.assert_array_equal(texts, [[0, 1, 2, 3, 4, 0], [3, 4, 0, 1, 2, 3]])
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 2), max_size=4))
+def test_until_passes_on_what_comes_before_the_stop(tokens, stop):
+    expected = tokens
+    if stop:
+        ends = [i for i in range(len(tokens)) if tokens[i : i + len(stop)] == stop]
+        expected = tokens[: ends[0]] if ends else tokens
+    assert list(until(tokens, stop)) == expected
+
+
+def test_what_may_be_the_stop_is_held_back_and_the_rest_is_not():
+    read = []
+
+    def tokens():
+        for token in (0, 1, 0, 0, 2, 7):
+            read.append(token)
+            yield token
+
+    passed = until(tokens(), [0, 2])
+    assert (next(passed), read) == (0, [0, 1])  # a 0 may begin the stop: it waits for what comes next
+    assert (next(passed), read) == (1, [0, 1])  # a 1 may not: it does not wait
+    assert (next(passed), read) == (0, [0, 1, 0, 0])
+    assert list(passed) == []
+    assert read == [0, 1, 0, 0, 2]  # and nothing is read behind the stop
+
+
+@pytest.fixture(scope="module")
+def model():
+    vocabulary = charrnn.Corpus.from_text("abcde\n").vocabulary
+    model = charrnn.CharRNN(vocabulary, 8)
+    model.parameters.flat[...] = np.random.default_rng(0).standard_normal(model.parameters.flat.size)
+    return model
+
+
+def test_the_prime_text_comes_first_and_length_counts_what_is_drawn(model):
+    text = model.sample("abc", length=20, seed=1)
+    assert text.startswith("abc")
+    assert len(text) == 23
+    assert "".join(model.stream("abc", length=20, seed=1)) == text
+    assert model.sample("abc", length=0) == "abc"
+
+
+def test_the_same_seed_gives_the_same_text(model):
+    texts = {model.sample(length=40, seed=seed) for seed in (1, 1, 2)}
+    assert len(texts) == 2
+    assert len({model.sample(length=40) for _ in range(3)}) == 3
+
+
+def test_a_long_prime_text_is_read_to_its_end(model):
+    """Read in pieces, it leaves the state that reading it at once leaves."""
+    prime = "abcde\n" * 400 + "ab"
+    tokens = model.vocabulary.encode(prime)
+    state = model.initial_state(1)
+    logits = model.logits(tokens[:, None].astype(int), state).logits[-1]
+    likeliest = model.vocabulary.decode([int(logits.argmax())])
+    assert model.sample(prime, length=1, temperature=0) == prime + likeliest
+
+
+def test_temperature_zero_is_the_likeliest_character_each_time(model):
+    tokens, expected = model.vocabulary.encode("a").astype(int)[:, np.newaxis], "a"
+    for _ in range(30):
+        logits = model.logits(tokens, model.initial_state(1)).logits
+        tokens = np.append(tokens, logits[-1:].argmax(axis=-1), axis=0)
+        expected += model.vocabulary.decode(tokens[-1])
+    assert model.sample("a", length=30, temperature=0) == expected
+
+
+def test_stop_ends_the_text_and_is_not_part_of_it(model):
+    whole = model.sample("a", length=300, seed=3)
+    stop = whole[100:102]
+    cut = model.sample("a", length=300, seed=3, stop=stop)
+    assert cut == whole[: whole.index(stop, 1)]
+    with pytest.raises(charrnn.CharRNNError, match="never stop"):
+        model.sample(stop="x")
+
+
+def test_many_texts_at_once_are_texts_of_the_same_kind(model):
+    config = SampleConfig(length=50, seed=5, stop="\n")
+    texts = model.draw_many(model.vocabulary.encode("ab"), 30, config, np.random.default_rng(5))
+    assert len(texts) == 30
+    assert len({tuple(text) for text in texts}) > 20
+    newline = int(model.vocabulary.encode("\n")[0])
+    assert all(newline not in text and len(text) <= 50 for text in texts)
+    rng = np.random.default_rng(5)
+    one = model.draw_many(model.vocabulary.encode("ab"), 1, SampleConfig(length=50), rng)
+    assert one == [list(model.draw(model.vocabulary.encode("ab"), SampleConfig(length=50, seed=5)))]
+
+
+def test_without_a_prime_text_a_text_begins_as_a_line_does(model):
+    after_newline = model.sample("\n", length=30, seed=4)[1:]
+    assert model.sample(length=30, seed=4) == after_newline
+    no_newline = charrnn.CharRNN(charrnn.Corpus.from_text("abcde").vocabulary, 4)
+    firsts = {no_newline.sample(length=1, seed=seed) for seed in range(60)}
+    assert firsts == set("abcde")
+
+
+def test_bytes_come_out_as_text_even_when_they_are_none():
+    model = charrnn.CharRNN(charrnn.Vocabulary.of_bytes(), 4)
+    text = model.sample("é", length=200, seed=0)
+    assert text.startswith("é")
+    assert "\ufffd" in text  # random bytes are not UTF-8
+    assert model.sample("é".encode(), length=200, seed=0) == text
+
+
+@pytest.mark.parametrize(
+    "settings", [{"top_p": 1.5}, {"top_p": 0}, {"temperature": -1}, {"top_k": -1}, {"topk": 3}]
+)
+def test_nonsense_is_refused(model, settings):
+    with pytest.raises(charrnn.CharRNNError):
+        model.sample(length=3, **settings)

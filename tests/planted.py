@@ -1,0 +1,160 @@
+"""Errors planted in the lines that compute the backward equations, which every check must catch."""
+
+import inspect
+
+from charrnn import layers
+from charrnn.layers import dropout, gru, inputs, lstm, recurrence, softmax
+
+# A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
+# a transposed factor, an off-by-one in time, a factor of 1 + 1e-9, and more where a line can go wrong
+# in a way of its own. Lines without a tag of their own are the equation's as well.
+# ruff: noqa: E501
+PLANTED = {
+    "B1": (softmax, "cross_entropy_backward", {
+        "dlogits /= T * B": ["pass", "dlogits /= -T * B", "dlogits /= T", "dlogits /= B", "dlogits[:B] = 0; dlogits /= T * B", "dlogits /= T * B * (1 + 1e-9)"],
+        "] -= 1": ["] -= 0", "] += 1", "] -= 1 + 1e-9"],
+        "y.reshape(-1)]": ["np.roll(y, 1, axis=0).reshape(-1)]"],
+    }),
+    "B2": (softmax, "dense_backward", {
+        "np.matmul(a.reshape(-1, H).T, rows, out=dW_ya)": ["dW_ya[...] = 0", "np.matmul(-a.reshape(-1, H).T, rows, out=dW_ya)", "np.matmul(np.roll(a, 1, axis=0).reshape(-1, H).T, rows, out=dW_ya)", "np.matmul(a[1:].reshape(-1, H).T, rows[B:], out=dW_ya)", "np.matmul(a.reshape(-1, H).T, rows, out=dW_ya); dW_ya *= 1 + 1e-9"],
+        "np.add.reduce(rows, axis=0, out=db_y)": ["db_y[...] = 0", "np.add.reduce(-rows, axis=0, out=db_y)", "np.add.reduce(rows[B:], axis=0, out=db_y)", "np.mean(rows, axis=0, out=db_y)", "np.add.reduce(rows, axis=0, out=db_y); db_y *= 1 + 1e-9"],
+    }),
+    "B3": (softmax, "dense_backward", {
+        "np.matmul(rows, W_ya.T, out=da.reshape(-1, H))": ["da[...] = 0", "np.matmul(-rows, W_ya.T, out=da.reshape(-1, H))", "np.matmul(np.roll(rows, B, axis=0), W_ya.T, out=da.reshape(-1, H))", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da[:-1] = 0", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da *= 1 + 1e-9"],
+    }),
+    "B3 future": (recurrence, "recurrence_backward", {
+        "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)", "da[t] += future if t else 0"],
+        "np.matmul(dz[t + 1], W_aaT, out=future)": ["np.matmul(dz[t + 1], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t + 1], W_aaT, out=future)"],
+        "if t < T - 1:": ["if t < T - 2:"],
+    }),
+    "B4": (recurrence, "recurrence_backward", {
+        "dz[t] *= da[t]": ["dz[t] = da[t]", "dz[t] *= -da[t]", "pass", "dz[t] *= da[t - 1]", "dz[t] *= da[t] * (1 + 1e-9)"],
+        "np.multiply(a[1:], a[1:], out=dz)": ["dz[...] = a[1:]", "np.multiply(a[:-1], a[:-1], out=dz)", "dz[...] = 0"],
+    }),
+    "B5": (recurrence, "recurrence_backward_weights", {
+        "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(rows.T, past, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
+        "a[:-1].reshape": ["a[1:].reshape"],
+    }),
+    "B6": (inputs, "inputs_backward", {
+        "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token])": ["pass", "np.add.reduce(-rows[i:j], axis=0, out=dW_ax[token])", "np.add.reduce(rows[j - 1 : j], axis=0, out=dW_ax[token])", "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token - 1])", "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token]); dW_ax[token] *= 1 + 1e-9"],
+        "tokens = x.reshape(-1)": ["tokens = np.roll(x, 1, axis=0).reshape(-1)", "tokens = x.T.reshape(-1)"],
+        "dW_ax[...] = 0": ["dW_ax[...] = 1"],
+    }),
+    "B6 of rows": (inputs, "inputs_backward", {
+        "np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)": ["dW_ax[...] = 0", "np.matmul(-x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)", "np.matmul(np.roll(x, 1, axis=0).reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)", "np.matmul(x[1:].reshape(-1, x.shape[-1]).T, dz[1:].reshape(-1, H), out=dW_ax)", "np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax); dW_ax *= 1 + 1e-9"],
+    }),
+    "B7": (recurrence, "recurrence_backward_weights", {
+        "np.add.reduce(rows, axis=0, out=db_a)": ["db_a[...] = 0", "np.add.reduce(-rows, axis=0, out=db_a)", "np.add.reduce(dz[1:].reshape(-1, dz.shape[-1]), axis=0, out=db_a)", "np.add.reduce(dz[0], axis=0, out=db_a)", "np.mean(rows, axis=0, out=db_a)", "np.add.reduce(rows, axis=0, out=db_a); db_a *= 1 + 1e-9"],
+    }),
+    "B8": (inputs, "inputs_backward_x", {
+        "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))": ["dx[...] = 0", "np.matmul(-dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz[::-1].reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(np.roll(dz, 1, axis=0).reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1)); dx *= 1 + 1e-9"],
+    }),
+    "B9": (recurrence, "recurrence_backward", {
+        "da0 = np.matmul(dz[0], W_aaT)": ["da0 = 0 * dz[0]", "da0 = np.matmul(-dz[0], W_aaT)", "da0 = np.matmul(dz[0], W_aa)", "da0 = np.matmul(dz[-1], W_aaT)", "da0 = np.matmul(dz[0], W_aaT) * (1 + 1e-9)"],
+    }),
+    "DB1": (dropout, "dropout_backward", {
+        "dd *= m": ["pass", "dd *= -m", "dd *= m[::-1]", "dd *= m > 0", "dd *= m * (1 + 1e-9)"],
+    }),
+    "GB1": (gru, "gru_backward", {
+        "np.matmul(dq[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t + 1], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t + 1], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
+        "da[t] += future\n": ["da[t] -= future\n", "da[t] = future\n"],
+        "np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(da[t + 1], u, out=future)", "np.multiply(da[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(da[t + 1], 1 - gates[t + 1, :, H : 2 * H], out=future)"],
+        "da[t] += future  # (GB1)": ["pass", "da[t] -= future", "da[t] += future * (1 + 1e-9)"],
+    }),
+    "GB2": (gru, "gru_backward", {
+        "dz_n *= da[t]": ["pass", "dz_n *= -da[t]", "dz_n *= da[t - 1]", "dz_n *= da[t] * (1 + 1e-9)"],
+        "np.subtract(1, dz_n, out=dz_n)": ["pass"],
+        "np.subtract(1, u, out=future)": ["future[...] = u"],
+        "dz_n *= future": ["pass"],
+    }),
+    "GB3": (gru, "gru_backward", {
+        "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(-dz_n, r, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
+    }),
+    "GB4": (gru, "gru_backward", {
+        "dq_r *= q_n[t]": ["pass", "dq_r *= n", "dq_r *= q_n[t - 1]"],
+        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da[t]", "dq_r *= dz_n * (1 + 1e-9)"],
+    }),
+    "GB5": (gru, "gru_backward", {
+        "np.subtract(a[t], n, out=future)": ["np.subtract(a[t + 1], n, out=future)", "np.subtract(n, a[t], out=future)", "future[...] = a[t]"],
+        "dq_u *= future": ["pass", "dq_u *= -future"],
+        "dq_u *= da[t]": ["pass", "dq_u *= da[t - 1]", "dq_u *= da[t] * (1 + 1e-9)"],
+        "np.subtract(k, d, out=d)": ["pass"],
+    }),
+    "GB6": (gru, "gru_backward_weights", {
+        "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
+        "a[:-1].reshape": ["a[1:].reshape"],
+    }),
+    "GB7": (gru, "gru_backward_weights", {
+        "np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n)": ["db_n[...] = 0", "np.add.reduce(-rows[:, 2 * H :], axis=0, out=db_n)", "np.add.reduce(rows[:, :H], axis=0, out=db_n)", "np.add.reduce(q_n.reshape(-1, H), axis=0, out=db_n)", "np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n); db_n *= 1 + 1e-9"],
+    }),
+    "B7 of the GRU": (gru, "gru_backward_weights", {
+        "np.add.reduce(rows, axis=0, out=db_a)": ["db_a[...] = 0", "np.add.reduce(-rows, axis=0, out=db_a)", "np.mean(rows, axis=0, out=db_a)", "np.add.reduce(rows, axis=0, out=db_a); db_a *= 1 + 1e-9"],
+        "dz[..., 2 * H :] = q_n": ["pass", "dz[..., 2 * H :] = -q_n", "dz[1:, ..., 2 * H :] = q_n[1:]"],
+    }),
+    "GB8": (gru, "gru_backward", {
+        "da0 = np.matmul(dq[0], W_aaT)": ["da0 = 0 * da[0]", "da0 = np.matmul(dq[-1], W_aaT)", "da0 = np.matmul(-dq[0], W_aaT)"],
+        "da0 += da[0] * u": ["pass", "da0 -= da[0] * u", "da0 += da[-1] * u", "da0 += da[0] * r", "da0 += da[0] * u * (1 + 1e-9)"],
+    }),
+    "LB1": (lstm, "lstm_backward", {
+        "np.matmul(dz[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t + 1], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t + 1], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
+        "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)"],
+    }),
+    "LB2": (lstm, "lstm_backward", {
+        "dc_now *= da[t]": ["pass", "dc_now *= -da[t]", "dc_now *= da[t - 1]"],
+        "np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(tanh_c[t + 1], f, out=future)", "np.multiply(tanh_c[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(tanh_c[T - 1], gates[t + 1, :, H : 2 * H], out=future)"],
+        "dc_now += future": ["pass", "dc_now -= future", "dc_now += future * (1 + 1e-9)"],
+        "dc_now *= o": ["pass", "dc_now *= i"],
+        "np.subtract(1, dc_now, out=dc_now)": ["pass"],
+    }),
+    "LB3": (lstm, "lstm_backward", {
+        "dz_i *= g": ["pass", "dz_i *= i"],
+        "dz_f *= c[t]": ["pass", "dz_f *= c[t + 1]"],
+        "np.subtract(1, dz_g, out=dz_g)": ["pass"],
+        "dz_g *= i": ["pass", "dz_g *= -i"],
+        "np.subtract(k, d, out=d)": ["pass"],
+        "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]": ["pass", "d.reshape(B, 4, H)[:, :3] *= -dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= da[t][:, np.newaxis]", "d.reshape(B, 4, H)[:, 1:3] *= dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis] * (1 + 1e-9)"],
+    }),
+    "LB4": (lstm, "lstm_backward", {
+        "dz_o *= tanh_c[t]": ["pass", "dz_o *= c[t + 1]"],
+        "dz_o *= da[t]": ["pass", "dz_o *= -da[t]", "dz_o *= da[t - 1]", "dz_o *= da[t] * (1 + 1e-9)"],
+    }),
+    "LB5": (lstm, "lstm_backward", {
+        "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f": ["da0, dc0 = 0 * da[0], dc_now * f", "da0, dc0 = np.matmul(dz[-1], W_aaT), dc_now * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * i", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[-1] * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f * (1 + 1e-9)"],
+    }),
+}  # fmt: skip
+STACK = {"num_layers": 2, "dropout": 0.4}
+ERRORS = [
+    (tag, line, wrong)
+    for tag, (_, _, lines) in PLANTED.items()
+    for line, planted in lines.items()
+    for wrong in planted
+]
+
+
+def network(tag):
+    """The settings of a network that computes the equation of a tag."""
+    if tag[0] == "G" or tag == "B7 of the GRU":
+        return {"cell": "gru"}
+    if tag[0] == "L":
+        return {"cell": "lstm"}
+    return STACK if tag in ("DB1", "B6 of rows") else {}
+
+
+def in_the_cells(monkeypatch, **functions):
+    """Put functions in place of those with their names, in the layers and in every cell that has them."""
+    for name, function in functions.items():
+        monkeypatch.setattr(layers, name, function)
+        for key, cell in list(layers.CELLS.items()):
+            fields = {
+                field: function for field, f in cell._asdict().items() if getattr(f, "__name__", "") == name
+            }
+            monkeypatch.setitem(layers.CELLS, key, cell._replace(**fields))
+
+
+def plant(monkeypatch, tag, line, wrong):
+    module, function, _ = PLANTED[tag]
+    source = inspect.getsource(module)
+    assert source.count(line) == 1, f"{line!r} is not one place in the source"
+    namespace = {}
+    exec(source.replace(line, wrong), namespace)
+    in_the_cells(monkeypatch, **{function: namespace[function]})

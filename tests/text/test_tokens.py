@@ -1,0 +1,125 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import RunError
+from charrnn.text import tokens as cache
+from charrnn.text.reading import Origin, silent
+from charrnn.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of_text("abc")
+ORIGIN = Origin("12" * 32, (5, 0), "utf-8")
+IDS = np.array([2, 0, 1, 1, 0], np.uint8)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run" / "tokens.bin"
+    cache.write(path, ORIGIN, VOCABULARY, [IDS[:2], IDS[2:]], 5)
+    return path
+
+
+def test_what_is_written_is_read(file):
+    origin, vocabulary, tokens = cache.read(file, silent)
+    assert (origin, vocabulary) == (ORIGIN, VOCABULARY)
+    np.testing.assert_array_equal(tokens, IDS)
+    assert isinstance(tokens, np.memmap)
+    assert not tokens.flags.writeable
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("V", [2, 256, 257, 65536, 65537])
+def test_ids_are_as_wide_as_the_vocabulary_needs(tmp_path, V):
+    vocabulary = Vocabulary(np.arange(V, dtype=np.uint32))
+    ids = np.array([0, V - 1])
+    cache.write(tmp_path / "t", ORIGIN, vocabulary, [ids], 2)
+    _, found, tokens = cache.read(tmp_path / "t", silent)
+    assert found == vocabulary
+    assert tokens.dtype == vocabulary.dtype
+    np.testing.assert_array_equal(tokens, ids)
+
+
+def test_a_cut_at_any_length_and_a_change_of_any_byte_are_noticed(file):
+    whole = file.read_bytes()
+    cuts = [whole[:n] for n in range(len(whole))]
+    changed = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))]
+    for blob in [*cuts, *changed, whole + b"\0"]:
+        file.write_bytes(blob)
+        with pytest.raises(RunError, match=r"tokens.bin: damaged"):
+            cache.read(file, silent)
+
+
+def sealed(path, header, ids):
+    """A file with any content, and the hash that belongs to it."""
+    blob = json.dumps(header).encode() + b"\n" + ids
+    path.write_bytes(blob + hashlib.sha256(blob).digest())
+
+
+HEADER = {
+    "format": cache.FORMAT,
+    "count": 3,
+    "sha256": "",
+    "sizes": [3],
+    "encoding": "utf-8",
+    "symbols": [97, 98],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "charrnn tokens 99"},
+        {"count": 2},
+        {"count": -1},
+        {"count": None},
+        {"count": 10**30},
+        {"symbols": [98, 97]},
+        {"symbols": [97]},
+        {"symbols": [97, 2**40]},
+        {"symbols": [[97], [98]]},
+        {"symbols": {"a": 1}},
+        {"sizes": 3},
+        {"sizes": ["x"]},
+        {"encoding": None},  # bytes, but not 256 of them
+    ],
+)
+def test_a_header_is_not_trusted(tmp_path, change):
+    path = tmp_path / "t"
+    sealed(path, HEADER, b"\0\1\0")
+    assert len(cache.read(path, silent)[2]) == 3
+    sealed(path, HEADER | change, b"\0\1\0")
+    with pytest.raises(RunError, match="damaged"):
+        cache.read(path, silent)
+
+
+def test_ids_are_not_trusted(tmp_path):
+    sealed(tmp_path / "t", HEADER, b"\0\1\2")
+    with pytest.raises(RunError, match="damaged"):
+        cache.read(tmp_path / "t", silent)
+
+
+@given(st.binary() | st.recursive(st.none() | st.integers(), st.lists).map(lambda x: json.dumps(x).encode()))
+def test_no_file_makes_a_traceback(tmp_path_factory, blob):
+    path = tmp_path_factory.mktemp("any") / "tokens.bin"
+    path.write_bytes(blob + b"\n" + hashlib.sha256(blob).digest())
+    with pytest.raises(RunError, match="damaged"):
+        cache.read(path, silent)
+
+
+def test_a_file_that_is_missing(tmp_path):
+    with pytest.raises(RunError, match="No such file"):
+        cache.read(tmp_path / "t", silent)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    def ids():
+        yield IDS
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        cache.write(tmp_path / "t", ORIGIN, VOCABULARY, ids(), 5)
+    assert list(tmp_path.iterdir()) == []

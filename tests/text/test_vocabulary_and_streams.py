@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import mapped_memory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import TextError
+from charrnn.text.corpus import Corpus
+from charrnn.text.streams import Streams
+from charrnn.text.vocabulary import Vocabulary
+
+some_text = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
+
+
+@given(some_text)
+def test_any_text_survives_the_round_trip(text):
+    corpus = Corpus.from_text(text)
+    assert corpus.vocabulary.decode(corpus.tokens) == text
+    assert list(map(chr, corpus.vocabulary.symbols)) == sorted(set(text))
+
+
+@given(st.binary(min_size=2).filter(lambda blob: len(set(blob)) > 1))
+def test_any_bytes_survive_the_round_trip(blob):
+    corpus = Corpus.from_text(blob)
+    assert corpus.vocabulary.decode_bytes(corpus.tokens) == blob
+    assert len(corpus.vocabulary) == 256
+
+
+def test_tokens_are_as_narrow_as_the_vocabulary_allows():
+    assert Corpus.from_text("ab").tokens.dtype == np.uint8
+    assert Corpus.from_text("".join(map(chr, range(0x4E00, 0x4F50)))).tokens.dtype == np.uint16
+
+
+def test_unknown_characters_are_named_or_dropped():
+    vocabulary = Vocabulary.of_text("abc")
+    with pytest.raises(TextError, match=r"'é' \(U\+00E9\).*--ignore-unknown"):
+        vocabulary.encode("café")
+    assert vocabulary.decode(vocabulary.encode("café", ignore_unknown=True)) == "ca"
+    with pytest.raises(TextError, match="offset 1"):
+        vocabulary.encode(b"a\xff")
+
+
+@pytest.mark.parametrize("symbols", [[97], [98, 97], [97, 97], [97, 0x110000]])
+def test_symbols_that_are_no_vocabulary_are_refused(symbols):
+    with pytest.raises(TextError):
+        Vocabulary(np.array(symbols, np.uint32))
+
+
+@given(st.integers(2, 500), st.integers(1, 20), st.integers(1, 30))
+def test_the_windows_cover_each_character_once_and_in_order(n, batch_size, seq_length):
+    tokens = np.arange(n)
+    if n <= seq_length:
+        with pytest.raises(TextError, match=f"{seq_length + 1}"):
+            Streams(tokens, batch_size, seq_length)
+        return
+    streams = Streams(tokens, batch_size, seq_length)
+    windows = list(streams)
+    assert len(windows) == len(streams)
+    assert all(len(x) == seq_length for x, _ in windows[:-1])
+    rows = np.concatenate([x for x, _ in windows])  # (length of a stream, B)
+    for x, y in windows:
+        assert x.shape == y.shape == (len(x), streams.batch_size)
+        np.testing.assert_array_equal(y, x + 1)  # the target is the next character
+    covered = rows.T.reshape(-1)  # stream after stream is the text from its start
+    np.testing.assert_array_equal(covered, tokens[: len(covered)])
+    assert 0 <= n - 1 - len(covered) < streams.batch_size
+    assert streams.batch_size == min(batch_size, (n - 1) // seq_length)
+    assert streams.characters(len(streams)) == covered.size
+    assert streams.characters(len(streams) + 1) == covered.size + windows[0][0].size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
+def test_windows_of_a_mapped_text_do_not_stay_in_memory(tmp_path):
+    n = 2**23
+    tokens = np.random.default_rng(0).integers(0, 200, n, np.uint8)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    before = most = mapped_memory()
+    for ours, plain in zip(Streams(mapped, 8, 20_000), Streams(tokens, 8, 20_000), strict=True):
+        most = max(most, mapped_memory())
+        for window, expected in zip(ours, plain, strict=True):
+            assert type(window) is np.ndarray
+            np.testing.assert_array_equal(window, expected)
+    assert most - before < 4  # of 8 MB
