@@ -13,15 +13,13 @@ The gates' columns are in PyTorch's order already.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from charrnn.errors import RunError
+from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN, named
-
-Array = NDArray[Any]
 
 CELLS = ("rnn", "gru", "lstm")  # that PyTorch has too
 

@@ -17,6 +17,7 @@ The network chains an input side, a cell and an output side, and asks each cell 
 
 from collections.abc import Mapping
 
+from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, room
 from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
 from charrnn.layers.gru import GRU, gru_backward, gru_backward_weights, gru_forward
@@ -44,6 +45,7 @@ CELLS: Mapping[str, Cell] = {"rnn": TANH, "gru": GRU, "lstm": LSTM}
 
 __all__ = [
     "CELLS",
+    "Array",
     "Cell",
     "cross_entropy_backward",
     "cross_entropy_forward",

@@ -9,12 +9,11 @@ scaled where nothing is dropped. It is an argument: chance stays outside the two
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-Array = NDArray[Any]
+from charrnn.layers.array import Array
 
 
 def dropout_masks(

@@ -22,15 +22,11 @@ three gates. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of
 of the columns is its own.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell
 from charrnn.layers.recurrence import spread
-
-Array = NDArray[Any]
 
 
 def gru_forward(

@@ -8,12 +8,9 @@ A learned embedding e⟨t⟩ = x⟨t⟩ W_ex is the same layer once more, with e
 of G gates takes are called H here, whatever they are, and V is the length of x⟨t⟩.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]  # float32, float64 or complex128; one dtype through a whole pass
+from charrnn.layers.array import Array
 
 
 def inputs_forward(

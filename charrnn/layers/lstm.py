@@ -25,12 +25,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell
 from charrnn.layers.recurrence import recurrence_backward_weights, spread
-
-Array = NDArray[Any]
 
 
 def lstm_forward(

@@ -15,14 +15,10 @@ Only what must wait for the step before it stands in the time loop. The rest is 
 window: the input side before the loop, every weight gradient after it.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell
-
-Array = NDArray[Any]
 
 
 def recurrence_forward(

@@ -11,9 +11,8 @@ gradient −y/ŷ of the other is ŷ − y, which divides by nothing.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from charrnn.layers.array import Array
 
 
 def dense_forward(

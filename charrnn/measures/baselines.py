@@ -15,16 +15,12 @@ time: a gram is the number of its context and one more character, a key that fit
 The training part is read in pieces, and each of its grams found among those keys.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.errors import TextError
+from charrnn.layers import Array
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
-
-Array = NDArray[Any]
 
 NAMES = ("uniform", "unigram", "bigram", "3-gram", "4-gram", "5-gram", "6-gram")  # of the orders from 0
 LONGEST = len(NAMES) - 1  # characters of a gram

@@ -13,15 +13,12 @@ The training text is named alike, piece by piece; what has no name there stands 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.layers import Array
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
-
-Array = NDArray[Any]
 
 LENGTHS = (10, 20, 40)  # of the substrings that are looked for
 JOINS = ((1, 1), (2, 2), (4, 4), (8, 2), (10, 10), (20, 20))  # the lengths of the two halves

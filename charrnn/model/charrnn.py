@@ -15,16 +15,15 @@ from itertools import islice
 from typing import Any, Literal, Self, Unpack
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from charrnn import layers
 from charrnn.config import ModelConfig, SampleConfig, SampleSettings
 from charrnn.errors import ConfigError, TextError
+from charrnn.layers import Array
 from charrnn.model.parameters import Parameters
 from charrnn.model.sampling import Step, generate, until
 from charrnn.text.vocabulary import Tokens, Vocabulary
-
-Array = NDArray[Any]
 
 
 def orthogonal(H: int, rng: np.random.Generator) -> Array:

@@ -10,9 +10,10 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-Array = NDArray[Any]
+from charrnn.layers import Array
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 

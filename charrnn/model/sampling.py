@@ -6,12 +6,11 @@ left is scaled to sum to one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from charrnn.layers import Array
+
 Step = Callable[
     [Array | int, Array], tuple[Array, Array]
 ]  # (character, state) → (logits, state), for one or N

@@ -3,14 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.layers import Array
 from charrnn.proofs.calculus import TOLERANCE, Proof
-
-Array = NDArray[Any]
 
 
 def lines(proofs: Iterable[Proof]) -> Iterator[str]:

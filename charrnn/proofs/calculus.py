@@ -19,14 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from sys import float_info
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import layers
-
-Array = NDArray[Any]
+from charrnn.layers import Array
 
 STEP = 1e-30  # h of the complex step: (f(x + ih)).imag / h is f′(x), with nothing subtracted
 TOLERANCE = 1e-13  # of the largest entry

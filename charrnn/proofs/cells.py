@@ -5,17 +5,14 @@ equation by itself, with the tensor of what it derives beside what the layers co
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import layers
 from charrnn.errors import ConfigError
+from charrnn.layers import Array
 from charrnn.proofs import calculus
 from charrnn.proofs.calculus import Example, Proof, jacobian
-
-Array = NDArray[Any]
 
 
 def sigma(z: Array) -> Array:

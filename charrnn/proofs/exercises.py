@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.errors import CharRNNError
+from charrnn.layers import Array
 from charrnn.proofs.calculus import contract, jacobian
-
-Array = NDArray[Any]
 
 T, B, H, V = 4, 3, 5, 6
 DRAWS = 2  # an answer must be right on each

@@ -15,15 +15,14 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import layers
 from charrnn.config import ModelConfig
+from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN, named
 from charrnn.proofs.calculus import STEP as COMPLEX_STEP
 from charrnn.text.vocabulary import Vocabulary
 
-Array = NDArray[Any]
 Method = Literal["complex", "central"]
 
 TOLERANCE = {"complex": 1e-13, "central": 1e-6}

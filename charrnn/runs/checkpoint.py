@@ -33,12 +33,12 @@ from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charrnn.config import TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.files import beside, flush_folder, write_whole
+from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 
@@ -47,7 +47,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-Array = NDArray[Any]
 
 CONFIG, METRICS, LAST, BEST, LOCK = "config.json", "metrics.jsonl", "last.npz", "best.npz", ".lock"
 CHECKSUM = b"sha256:"  # and 64 hexadecimal digits, the last bytes of an npz file

@@ -4,14 +4,12 @@ A new optimiser is one class here and one line in ``OPTIMIZERS``.
 """
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.config import OptimizerConfig
-
-Array = NDArray[Any]
+from charrnn.layers import Array
 
 
 class Optimizer(Protocol):

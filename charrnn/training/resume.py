@@ -5,20 +5,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from charrnn.config import flag
 from charrnn.errors import RunError
+from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import checkpoint
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
-
-Array = NDArray[Any]
 
 
 class Position(BaseModel):

@@ -27,14 +27,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from charrnn.errors import WorkerError
+from charrnn.layers import Array
 from charrnn.model.charrnn import Buffers, CharRNN
 from charrnn.model.parameters import Parameters
-
-Array = NDArray[Any]
 
 LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
 LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway

@@ -26,10 +26,10 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.config import FIXED_ON_RESUME, SampleConfig, TrainConfig, flag
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError, WorkerError
+from charrnn.layers import Array
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import checkpoint
@@ -38,8 +38,6 @@ from charrnn.text.streams import Streams
 from charrnn.training import optim
 from charrnn.training.resume import Position, good_saves, in_the_words_of, position_from, take_over, way_out
 from charrnn.training.shards import Shards, choose_threads
-
-Array = NDArray[Any]
 
 DISTRIBUTION = "charrnn-numpy"
 SAMPLE_LENGTH = 240

@@ -1,4 +1,4 @@
-"""A run that an earlier version has written (0.1.0, before the rooms) goes on to the bits that version had."""
+"""A run that an earlier version has written goes on to the numbers that version had."""
 
 import shutil
 from pathlib import Path
