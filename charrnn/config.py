@@ -23,6 +23,9 @@ MEANT_FOR = {
     "learning_rate_decay_after": ("schedule", "step"),
 }
 
+# What a field was called by an earlier version; config files and config.json of that time still say so.
+RENAMED = {"checkpoint_every": "recompute_every"}
+
 # Defaults of an optimiser's own, where they differ from those of adam.
 DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
@@ -223,7 +226,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     threads: Threads = Field(
         default="auto", description="cores that share a batch, a process on each; auto takes those there are"
     )
-    checkpoint_every: int = Field(
+    recompute_every: int = Field(
         default=0,
         ge=0,
         description="keep the activations of every K-th time step only and compute the others again, for "
@@ -255,6 +258,14 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
         description="how often a run that has diverged goes back to the last validation and on from there "
         "with half the learning rate; 0 is off",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        new = {
+            old: name for old, name in RENAMED.items() if name not in values
+        }  # both: the old one is an error
+        return {new.get(name, name): value for name, value in values.items()}
 
     @model_validator(mode="after")
     def _something_is_left(self) -> "TrainConfig":

@@ -24,6 +24,7 @@ ALIASES = {  # char-rnn's names
     "cell": ["--model"],
     "hidden_size": ["--rnn-size"],
     "clip_value": ["--grad-clip"],
+    "recompute_every": ["--checkpoint-every"],  # its name in version 0.1
 }
 
 

@@ -459,7 +459,7 @@ class CharRNN:
         state: Array | None = None,
         *,
         masks: Callable[[slice], Array] | None = None,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
         buffers: Buffers | None = None,
         gradients: Parameters | None = None,
     ) -> tuple[float, Parameters, Array]:
@@ -469,7 +469,7 @@ class CharRNN:
             inputs, targets: (T, B) integers in 0…V−1; the target is the character after the input.
             state: (B, S), the state that the window before returned; zeros if not given.
             masks: gives the ``dropout_masks()`` of some of the steps; nothing is dropped if not given.
-            checkpoint_every: K, to keep the state of every K-th step only and compute the others again on the
+            recompute_every: K, to keep the state of every K-th step only and compute the others again on the
                 way back (Gruslys et al. 2016): the memory of K + T/K steps in place of T, for about a
                 third more time. 0 keeps all.
             buffers: memory to work in, for windows of K steps; made anew if not given.
@@ -478,7 +478,7 @@ class CharRNN:
         Returns: the loss (mean over T·B characters, in nats), the gradients by name, and the state
         after the window (B, S).
         """
-        T, K = len(targets), checkpoint_every
+        T, K = len(targets), recompute_every
         if not 0 < K < T:
             mask = None if masks is None else masks(slice(0, T))
             loss, window = self.forward(inputs, targets, state, buffers, mask)

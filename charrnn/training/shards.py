@@ -73,7 +73,7 @@ class Shards:
         seq_length: int,
         batch_size: int,
         threads: int,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
         dropout: float = 0.0,
     ):
         """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
@@ -81,8 +81,8 @@ class Shards:
         self.gradients = model.parameters.like()  # of the last batch
         self._model = model
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._checkpoint_every, self._dropout = checkpoint_every, dropout
-        self._buffers = buffers_for(model, seq_length, bounds[1], checkpoint_every, dropout)
+        self._recompute_every, self._dropout = recompute_every, dropout
+        self._buffers = buffers_for(model, seq_length, bounds[1], recompute_every, dropout)
         self._sizes = seq_length, batch_size, threads
         self._workers: list[Worker] = []
         self._stack = ExitStack()
@@ -93,7 +93,7 @@ class Shards:
             if len(self._rows) > 1:
                 self._memory = Memory(self._model, *self._sizes)
             for i, rows in enumerate(self._rows[1:]):
-                how = self._checkpoint_every, self._dropout
+                how = self._recompute_every, self._dropout
                 worker = Worker(self._model, self._memory, self._sizes, i, rows, *how)
                 stack.callback(worker.end)
                 self._workers.append(worker)
@@ -156,7 +156,7 @@ class Shards:
         part = inputs[:, rows], targets[:, rows], state[rows]
         masks = masks_of(self._model, seed, rows, self._dropout)
         loss, after = one_shard(
-            self._model, *part, masks, self._checkpoint_every, self._buffers, self.gradients
+            self._model, *part, masks, self._recompute_every, self._buffers, self.gradients
         )
         if not self._workers:
             return loss, self.gradients.flat, after
@@ -170,9 +170,9 @@ class Shards:
         return loss, self.gradients.flat, shared.state.copy()
 
 
-def buffers_for(model: CharRNN, T: int, B: int, checkpoint_every: int, dropout: float) -> Buffers:
+def buffers_for(model: CharRNN, T: int, B: int, recompute_every: int, dropout: float) -> Buffers:
     """Memory for a shard of B rows, of windows of up to T steps."""
-    return model.buffers(min(checkpoint_every or T, T), B, dropout=dropout > 0)
+    return model.buffers(min(recompute_every or T, T), B, dropout=dropout > 0)
 
 
 def masks_of(
@@ -202,12 +202,12 @@ def one_shard(
     targets: Array,
     state: Array,
     masks: Callable[[slice], Array] | None,
-    checkpoint_every: int,
+    recompute_every: int,
     buffers: Buffers,
     gradients: Parameters,
 ) -> tuple[float, Array]:
     """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
-    how: Any = {"checkpoint_every": checkpoint_every, "buffers": buffers, "gradients": gradients}
+    how: Any = {"recompute_every": recompute_every, "buffers": buffers, "gradients": gradients}
     how["masks"] = masks
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
         loss, _, after = model.loss_and_gradients(inputs, targets, state, **how)
@@ -269,7 +269,7 @@ class Worker:
         sizes: tuple[int, int, int],
         index: int,
         rows: slice,
-        checkpoint_every: int,
+        recompute_every: int,
         dropout: float,
     ):
         """Start it; ``sizes`` are those that ``memory`` was made with."""
@@ -289,7 +289,7 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._words, self._replies = self._process.stdin, self._process.stdout
-        self._send((model, sizes, memory.file, index, rows, checkpoint_every, dropout))
+        self._send((model, sizes, memory.file, index, rows, recompute_every, dropout))
 
     def begin(self, T: int, seed: Sequence[int]) -> None:
         """Have it compute the window of T steps that lies in the shared memory."""
@@ -339,11 +339,11 @@ def work() -> None:
     sys.stdout = sys.stderr  # nothing else may come between the replies
     ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
     with suppress(*ended), threadpool_limits(1, "blas"):
-        model, sizes, file, index, rows, checkpoint_every, dropout = pickle.load(words)
+        model, sizes, file, index, rows, recompute_every, dropout = pickle.load(words)
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = buffers_for(model, sizes[0], rows.stop - rows.start, checkpoint_every, dropout)
+        buffers = buffers_for(model, sizes[0], rows.stop - rows.start, recompute_every, dropout)
         while True:
             T, seed = pickle.load(words)
             reply: float | Exception
@@ -351,7 +351,7 @@ def work() -> None:
                 part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
                 masks = masks_of(model, seed, rows, dropout)
                 reply, memory.state[rows] = one_shard(
-                    model, *part, masks, checkpoint_every, buffers, gradients
+                    model, *part, masks, recompute_every, buffers, gradients
                 )
             except Exception as error:
                 reply = error

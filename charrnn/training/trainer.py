@@ -287,7 +287,7 @@ class Trainer:
                     config.seq_length,
                     streams.batch_size,
                     threads,
-                    self._checkpoint_every(),
+                    self._recompute_every(),
                     config.dropout,
                 ) as shards,
                 np.errstate(over="ignore", invalid="ignore"),  # looked for in what comes out
@@ -345,18 +345,18 @@ class Trainer:
                 "--patience gives it more"
             )
 
-    def _checkpoint_every(self) -> int:
+    def _recompute_every(self) -> int:
         """How many time steps from one whose activations are kept to the next; 0 if all are."""
         config, T = self.config, self.config.seq_length
-        if config.checkpoint_every:
-            return config.checkpoint_every
+        if config.recompute_every:
+            return config.recompute_every
         megabytes = T * self.model.bytes_per_step(self.streams.batch_size, dropout=config.dropout > 0) / 1e6
         if megabytes <= config.memory_budget:
             return 0
         every = math.isqrt(T - 1) + 1
         self.progress.say(
             f"the activations of {T:,} time steps would take {megabytes:,.0f} MB, over --memory-budget "
-            f"{config.memory_budget}: as with --checkpoint-every {every}, the others are computed again"
+            f"{config.memory_budget}: as with --recompute-every {every}, the others are computed again"
         )
         return every
 

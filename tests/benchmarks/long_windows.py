@@ -1,4 +1,4 @@
-"""Windows of many time steps: memory and time with and without --checkpoint-every. Prints, asserts nothing.
+"""Windows of many time steps: memory and time with and without --recompute-every. Prints, asserts nothing.
 
     python tests/benchmarks/long_windows.py
 
@@ -29,7 +29,7 @@ def child(T: int, every: int) -> None:
     with threadpool_limits(1, "blas"):
         for _ in range(4):
             began = time.perf_counter()
-            model.loss_and_gradients(tokens[:-1], tokens[1:], checkpoint_every=every, **memory)
+            model.loss_and_gradients(tokens[:-1], tokens[1:], recompute_every=every, **memory)
             times.append(time.perf_counter() - began)
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([statistics.median(times[1:]), megabytes]))
@@ -47,7 +47,7 @@ def main() -> None:
             rounds = [measure(T, every) for _ in range(3)]
             seconds, megabytes = (statistics.median(values) for values in zip(*rounds, strict=True))
             print(
-                f"  T = {T:6}, --checkpoint-every {every:3}: {seconds:6.3f} s, {megabytes:6.0f} MB",
+                f"  T = {T:6}, --recompute-every {every:3}: {seconds:6.3f} s, {megabytes:6.0f} MB",
                 flush=True,
             )
 

@@ -805,7 +805,7 @@ def test_what_cannot_be_done_is_said(cli, tmp_path, text_file, words, said, monk
 
 
 def test_more_between_checkpoints_than_steps_takes_no_memory(cli, tmp_path, text_file):
-    words = ["--checkpoint-every", 10**8, "--max-steps", 1, "--out", tmp_path / "run"]
+    words = ["--recompute-every", 10**8, "--max-steps", 1, "--out", tmp_path / "run"]
     assert cli("train", text_file, *TINY, *words).code == 0
 
 
@@ -829,7 +829,7 @@ def test_any_network_goes_all_the_way(cli, text_file, tmp_path, network):
     bench = ["--hidden-size", 8, "--seq-length", 4, "--batch-size", 4, "--seconds", 0.01, "--threads", 1]
     assert cli("bench", text_file, *network, *bench).code == 0
     assert cli(*words, "--out", whole).code == 0
-    assert cli(*words, "--out", cut, "--max-steps", 9, "--checkpoint-every", 5).code == 0
+    assert cli(*words, "--out", cut, "--max-steps", 9, "--recompute-every", 5).code == 0
     gone_on = cli("train", "--resume", "--out", cut, "--max-steps", 0)
     assert gone_on.code == 0
     model = charrnn.load(whole)

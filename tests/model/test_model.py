@@ -114,7 +114,7 @@ def test_keeping_every_kth_activation_gives_the_same_gradients(every, form, drop
     memory = {"buffers": model.buffers(every, 3, dropout=dropped), "gradients": model.parameters.like()}
     for _ in range(2):  # the second time in memory that was used before
         part_loss, gradients, part_after = model.loss_and_gradients(
-            x, y, a0, masks=masks_of, checkpoint_every=every, **memory
+            x, y, a0, masks=masks_of, recompute_every=every, **memory
         )
         assert part_loss == pytest.approx(loss, rel=1e-13)
         np.testing.assert_array_equal(part_after, after)
@@ -128,7 +128,7 @@ def test_keeping_every_kth_activation_takes_less_memory():
     peaks = []
     for every in (0, 50):
         tracemalloc.start()
-        model.loss_and_gradients(text[:-1], text[1:], checkpoint_every=every)
+        model.loss_and_gradients(text[:-1], text[1:], recompute_every=every)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] / 15  # 50 + 2500/50 steps in place of 2500

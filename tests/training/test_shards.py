@@ -54,7 +54,7 @@ def test_shards_that_keep_every_kth_activation():
     _, x, y, a0 = random_window(0, (9, 4, 12, 10))
     model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12, dtype=float)
     loss, expected, after = model.loss_and_gradients(x, y, a0)
-    with Shards(model, 9, 4, 2, checkpoint_every=4) as shards:
+    with Shards(model, 9, 4, 2, recompute_every=4) as shards:
         sharded_loss, flat, sharded_after = shards.loss_and_gradients(x, y, a0)
         assert shards._buffers.memory[0]["a"].shape == (5, 2, 12)
     assert sharded_loss == pytest.approx(loss, rel=1e-13)
@@ -74,7 +74,7 @@ def test_dropout_does_not_depend_on_the_number_of_shards(form):
     assert not np.allclose(first, other)
     for one, many in zip(found, sharded, strict=False):
         assert np.abs(many - one).max() <= 1e-13 * np.abs(one).max()
-    with Shards(model, 9, 7, 2, checkpoint_every=4, dropout=0.5) as shards:
+    with Shards(model, 9, 7, 2, recompute_every=4, dropout=0.5) as shards:
         kept = shards.loss_and_gradients(x, y, state, (5, 1))[1]
     assert np.abs(kept - first).max() <= 1e-12 * np.abs(first).max()
 

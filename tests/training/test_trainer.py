@@ -745,7 +745,7 @@ def test_a_window_past_the_memory_budget_keeps_some_activations_only(corpus, tmp
     assert said.lines == []
     train(corpus, tmp_path / "some", progress=said, memory_budget=1, **long)
     (line,) = said.lines
-    assert "600 time steps would take 8 MB, over --memory-budget 1: as with --checkpoint-every 25" in line
+    assert "600 time steps would take 8 MB, over --memory-budget 1: as with --recompute-every 25" in line
     for one, other in zip(metrics(tmp_path / "all"), metrics(tmp_path / "some"), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-12)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-11)
