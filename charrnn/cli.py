@@ -10,16 +10,13 @@ import json
 import math
 import os
 import shlex
-import signal
 import sys
 import textwrap
-import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -55,15 +52,16 @@ from charrnn.proofs.board import board, lines, markdown
 from charrnn.proofs.cells import derive
 from charrnn.proofs.exercises import mark
 from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
-from charrnn.runs.checkpoint import Lock, is_run, load, read_note
+from charrnn.runs import CorpusNote, Note, RunFolder, load, package_version, read_note, read_settings
+from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.text.reading import STDIN, check_encoding, corpus_name, read_file
 from charrnn.text.streams import Streams
 from charrnn.text.tokens import TOKENS, nearest_folder, place
 from charrnn.text.vocabulary import Tokens
+from charrnn.training import Progress, train_in
 from charrnn.training.bench import bench, plan
-from charrnn.training.shards import available_cores, choose_threads
-from charrnn.training.trainer import Progress, must_be_free, package_version, train
+from charrnn.training.shards import available_cores, choose_threads, within_cores
 from charrnn.views.plotting import plot_losses
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked
@@ -137,22 +135,27 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
 
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
+    kept: CorpusNote | None = None
     must_agree(args)
     out = Path(args.out or default_out(args.corpus))
     if args.resume:
-        saved = read_note(out)
-        kept = saved["corpus"]
-        values |= saved["settings"] | part_of(kept, TextConfig)
+        kept = read_note(out).corpus
+        values |= read_settings(out).model_dump() | part_of(kept.model_dump(), TextConfig)
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
             values[name] = getattr(model, name)
+    asked = given(args, TrainSettings)
     if args.config:
-        values |= (file := read_toml(Path(args.config)))
+        file = read_toml(Path(args.config))
         must_start_alone(args, file, f"{args.config}: ")
+        asked = file | asked
+    if args.resume and "threads" not in asked:  # what a note says starts no more processes than fit
+        threads, values["threads"] = values["threads"], within_cores(values["threads"])
+        if threads != values["threads"]:
+            say(f"--threads {threads} of this run is more than the cores here; give --threads to have it so")
     try:
-        settings = TrainSettings(**values | given(args, TrainSettings)).model_dump()
+        settings = TrainSettings(**values | asked).model_dump()
     except ConfigError as error:
         raise ConfigError(f"{blamed(args)}{error}") from None
     config = TrainConfig(**part_of(settings, TrainConfig))
@@ -161,36 +164,38 @@ def train_command(args: argparse.Namespace) -> int:
         corpus = read_corpus(args.corpus or sources_of(kept), reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
-    corpus, cache = text_to_train_on(args, settings, kept, out)
-    say(
-        f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
-        f"seed {config.seed}, run {out}"
-    )
-    parts = corpus.split(config.val_fraction, config.test_fraction)
-    if not args.resume and len(parts.val) >= 2 and len(parts.train) + len(parts.val) <= COUNTED:
-        to_beat = baselines(parts.train, parts.val, len(corpus.vocabulary))
-        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in to_beat.items())
-        say(f"to beat on the validation part, in nats: {losses}")
-    try:
-        result = train(
-            corpus,
-            config,
-            out,
-            resume=args.start or args.resume,
-            overwrite=args.overwrite,
-            init_from=args.init_from,
-            allow_changed_corpus=args.allow_changed_corpus,
-            about={
-                "sources": [source_of(path) for path in args.corpus] or sources_of(kept),
-                "cache_dir": "" if cache == out / TOKENS else str(cache),
-                **reading,
-            },
-            progress=Bar(raw=args.raw),
+    mode: Any = "resume" if args.resume else "overwrite" if args.overwrite else "new"
+    # the lock is held before anything is written, the encoded text above all
+    with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
+        corpus, cache = text_to_train_on(args, settings, kept, out)
+        say(
+            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
+            f"seed {config.seed}, run {out}"
         )
-    except Interrupted as stopped:
-        with suppress(OSError):  # there may be no terminal any more
-            say(f"{stopped}. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
-        return 128 + stopped.signal
+        parts = corpus.split(config.val_fraction, config.test_fraction)
+        if not args.resume and len(parts.val) >= 2 and len(parts.train) + len(parts.val) <= COUNTED:
+            to_beat = baselines(parts.train, parts.val, len(corpus.vocabulary))
+            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in to_beat.items())
+            say(f"to beat on the validation part, in nats: {losses}")
+        try:
+            result = train_in(
+                folder,
+                corpus,
+                config,
+                save=args.start or "last.npz",
+                init_from=args.init_from,
+                allow_changed_corpus=args.allow_changed_corpus,
+                about={
+                    "sources": [source_of(path) for path in args.corpus] or sources_of(kept),
+                    "cache_dir": "" if cache == out / TOKENS else str(cache),
+                    **reading,
+                },
+                progress=Bar(raw=args.raw),
+            )
+        except Interrupted as stopped:
+            with suppress(OSError):  # there may be no terminal any more
+                say(f"{stopped}. To go on: charrnn train --resume --out {shlex.quote(str(out))}")
+            return 128 + stopped.signal
     scores = [
         f"{name} {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character"
         for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss))
@@ -230,29 +235,25 @@ def must_start_alone(args: argparse.Namespace, values: dict[str, Any], where: st
 
 
 def text_to_train_on(
-    args: argparse.Namespace, settings: dict[str, Any], kept: dict[str, Any], out: Path
+    args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, out: Path
 ) -> tuple[Corpus, Path]:
     """The text, and where its tokens are kept; ``kept`` is what the run that is resumed notes of it.
 
     Raises:
-        RunError: the folder is taken, or its run was trained on another text.
+        RunError: the run was trained on another text.
         ConfigError: the text would be read in another way than the run's.
     """
     reading = part_of(settings, TextConfig)
-    must_be_free(out, overwrite=args.overwrite or args.resume)
-    if is_run(out):
-        with Lock(out):  # before a long text is read, and its tokens take the place of those there
-            pass
-    if args.resume:
+    if kept:
         must_be_read_alike(reading, kept)
-    cache = cache_of(kept, out)
+    cache = cache_of(kept, out) if kept else out / TOKENS
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
-    if args.resume:
+    if kept:
         try:
             corpus = text_of_run(args.corpus, kept, reading, cache, any_text=args.allow_changed_corpus)
         except AnotherTextError as error:
@@ -265,22 +266,21 @@ def text_to_train_on(
     return corpus, cache
 
 
-def must_be_read_alike(reading: dict[str, Any], kept: dict[str, Any]) -> None:
+def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
     """Make sure that a run that is resumed reads its text as before.
 
     Raises:
         ConfigError: as bytes and not as text, or the other way round, or in another encoding.
     """
-    was = TextConfig(**part_of(kept, TextConfig))
-    if reading["bytes"] != was.bytes:
-        raise ConfigError(f"--bytes: this run reads its text as {'bytes' if was.bytes else 'characters'}")
-    if not was.bytes and check_encoding(reading["encoding"]) != check_encoding(was.encoding):
-        raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {was.encoding}")
+    if reading["bytes"] != kept.bytes:
+        raise ConfigError(f"--bytes: this run reads its text as {'bytes' if kept.bytes else 'characters'}")
+    if not kept.bytes and check_encoding(reading["encoding"]) != check_encoding(kept.encoding):
+        raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {kept.encoding}")
 
 
-def sources_of(kept: dict[str, Any]) -> list[str]:
+def sources_of(kept: CorpusNote | None) -> list[str]:
     """Where the text of a run stood when it was last given, as config.json notes it."""
-    sources: list[str] = kept.get("sources", [])
+    sources = kept.sources if kept else []
     for source in map(Path, sources):  # the note may be a stranger's: no device, no pipe
         if source.exists() and not (source.is_file() or source.is_dir()):
             raise TextError(f"{source}: neither a file nor a folder")
@@ -358,7 +358,7 @@ def eval_command(args: argparse.Namespace) -> int:
     own = corpus
     if args.corpus and args.baselines:
         own = text_learned(run, note, model, "Leave out --baselines to score this CORPUS")
-    config = TrainConfig(**note["settings"])
+    config = note.settings
     split = args.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
     if split != "all":
@@ -566,28 +566,26 @@ def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any
     """The text that was named, or the bundled one; says what there is to say about it."""
     if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
         print("reading the text from standard input; Ctrl-D ends it", file=sys.stderr)
-    with ended_cleanly():
+    with stops_raised("stopped while reading"):
         corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
     for note in corpus.notes:
         print(shown(note, sys.stderr), file=sys.stderr)
     return corpus
 
 
-def cache_of(kept: dict[str, Any], run: Path) -> Path:
+def cache_of(kept: CorpusNote, run: Path) -> Path:
     """Where a run's tokens are: in the --cache-dir it was trained with, if they are there; or in its folder.
 
     (config.json may be a stranger's: nothing is made or written at a place that it alone names.)
     """
-    shared = Path(kept.get("cache_dir", ""))
-    there = place(
-        shared, str(kept.get("sha256")), None if kept.get("bytes") else kept.get("encoding", "utf-8")
-    )
-    return shared if kept.get("cache_dir") and there.is_file() else run / TOKENS
+    shared = Path(kept.cache_dir)
+    there = place(shared, kept.sha256, None if kept.bytes else kept.encoding)
+    return shared if kept.cache_dir and there.is_file() else run / TOKENS
 
 
 def text_of_run(
     paths: Sequence[str],
-    kept: dict[str, Any],
+    kept: CorpusNote,
     reading: dict[str, Any],
     cache: Path,
     *,
@@ -605,7 +603,7 @@ def text_of_run(
         AnotherTextError: it is not the same text any more.
         RunError: it came through a pipe, is not piped again, and is not in the cache.
     """
-    known, sources = str(kept.get("sha256")), sources_of(kept)
+    known, sources = kept.sha256, sources_of(kept)
     if any_text and paths and cache.name == TOKENS:
         return read_corpus(paths, reading, **how)  # the run may yet refuse it, and needs what is there
     if paths or STDIN not in sources:
@@ -615,7 +613,7 @@ def text_of_run(
         return read_corpus(paths or sources, reading, cache=cache, sha256=sha256, **how)
     named = {key: reading[key] for key in ("bytes", "encoding")}
     try:
-        return Corpus.from_cache(cache, str(kept.get("name")), known, **named, progress=reading_bar)
+        return Corpus.from_cache(cache, kept.name, known, **named, progress=reading_bar)
     except RunError as error:
         raise RunError(
             f"{error}. The text came through a pipe and stands nowhere else: pipe it again, "
@@ -623,15 +621,15 @@ def text_of_run(
         ) from None
 
 
-def reading_of(note: dict[str, Any], model: CharRNN, flags: dict[str, Any]) -> dict[str, Any]:
+def reading_of(note: Note, model: CharRNN, flags: dict[str, Any]) -> dict[str, Any]:
     """How the text of a run is read, but for what ``flags`` say."""
-    saved = {name: value for name, value in note["corpus"].items() if name in ("encoding", "glob")}
+    saved = {"encoding": note.corpus.encoding, "glob": note.corpus.glob}
     return TextConfig(**saved | flags).model_dump() | {"bytes": model.vocabulary.is_bytes}
 
 
 def text_learned(
     run: Path,
-    note: dict[str, Any],
+    note: Note,
     model: CharRNN,
     remedy: str,
     flags: dict[str, Any] | None = None,
@@ -647,7 +645,7 @@ def text_learned(
     Raises:
         RunError: it is another text by now, or cannot be had any more.
     """
-    saved, reading = note["corpus"], reading_of(note, model, flags or {})
+    saved, reading = note.corpus, reading_of(note, model, flags or {})
     how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": ignore_unknown}
     try:
         return text_of_run([], saved, reading, cache_of(saved, run), **how)
@@ -661,7 +659,7 @@ def text_learned(
 def training_part(run: Path, model: CharRNN) -> Tokens:
     """What a run was trained on, for ``charrnn sample --novelty``."""
     note = read_note(run)
-    config = TrainConfig(**note["settings"])
+    config = note.settings
     corpus = text_learned(run, note, model, "Leave out --novelty to sample without it")
     return corpus.split(config.val_fraction, config.test_fraction).train
 
@@ -685,26 +683,6 @@ def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object
         disable=None,  # where standard error is not a terminal
     ) as bar:
         yield bar.update
-
-
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what goes on as Ctrl-C does, so that nothing half written is left."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped while reading", number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def bundled_text() -> Path:

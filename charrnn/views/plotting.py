@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.errors import CharRNNError, RunError
-from charrnn.runs.checkpoint import METRICS, METRICS_BYTES, is_run, open_plain
+from charrnn.runs import is_run
+from charrnn.runs.metrics import METRICS, METRICS_BYTES
+from charrnn.runs.npz import open_plain
 
 
 def plot_losses(runs: Sequence[Path], out: Path) -> None:
