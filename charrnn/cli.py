@@ -147,7 +147,7 @@ def train_command(args: argparse.Namespace) -> int:
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
-            values[name] = getattr(model, name)
+            values[name] = getattr(model.config, name)
     if args.config:
         values |= (file := read_toml(Path(args.config)))
         must_start_alone(args, file, f"{args.config}: ")
@@ -413,7 +413,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         checks += window.per_step() if config.per_step else ()
         checks += window.properties(quick=quick)
     passed = all(check.passed for check in checks)
-    sizes = {"T": window.T, "B": window.B, "H": model.hidden_size, "V": len(corpus.vocabulary)}
+    sizes = {"T": window.T, "B": window.B, "H": model.config.hidden_size, "V": len(corpus.vocabulary)}
     if as_json:
         report = {"passed": passed, "method": config.method, "tolerance": window.tolerance, "sizes": sizes}
         network = config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"})
