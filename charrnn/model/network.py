@@ -164,9 +164,8 @@ class Network:
         dlogits = layers.cross_entropy_backward(window.y_hat, window.y)  # B1
         if share != 1:
             dlogits *= share
-        da = layers.dense_backward(
-            dlogits, window.top, p["W_ya"], g["W_ya"], g["b_y"], out=space.da
-        )  # B2, B3
+        # B2, and of B3 the direct term
+        da = layers.dense_backward(dlogits, window.top, p["W_ya"], g["W_ya"], g["b_y"], out=space.da)
         after = [None] * len(space.cells) if future is None else self.states(future)
         before: list[States] = []
         for layer in reversed(range(len(space.cells))):
