@@ -100,9 +100,8 @@ def judge(number: int, tag: str) -> Reply:
     error = PLANTED[number - 1]
     if tag != error.tag:
         short, long = WINDOWS
-        return Reply(
-            tag, False, f"no. Compare what is wrong at T = {short} with what is wrong only at T = {long}"
-        )
+        hint = f"Compare what is wrong at T = {short} with what is wrong only at T = {long}"
+        return Reply(tag, False, f"no. {hint}")
     lines = inspect.getsource(error.module).splitlines()
     line = next(line.strip() for line in lines if error.right in line)
     name, planted = error.module.__name__.rpartition(".")[2], line.replace(error.right, error.wrong)
