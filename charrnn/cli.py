@@ -52,9 +52,12 @@ from charrnn.measures.evaluation import evaluate
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.proofs.board import board, lines, markdown
+from charrnn.proofs.broken import judge, puzzle
 from charrnn.proofs.cells import derive
 from charrnn.proofs.exercises import mark
+from charrnn.proofs.flow import flow
 from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
+from charrnn.proofs.walk import walk
 from charrnn.runs.checkpoint import Lock, is_run, load, read_note
 from charrnn.text.corpus import Corpus
 from charrnn.text.reading import STDIN, check_encoding, corpus_name, read_file
@@ -447,22 +450,34 @@ def form_of(config: ModelConfig) -> str:
     return "".join(f"{word}, " for word in form)
 
 
+def derive_lesson(lesson: str, args: argparse.Namespace, seed: int) -> int:
+    """What of ``derive`` has a network of its own: a window by hand, how far gradients reach, exercises."""
+    if args.json or args.markdown:
+        raise ConfigError(f"--{lesson} has no --json or --markdown form")
+    used = {"seed"} if lesson in ("answer", "flow") else set()
+    if unused := [flag(name) for name in vars(args) if name in DeriveConfig.model_fields.keys() - used]:
+        raise ConfigError(f"{unused[0]} has no effect with --{lesson}, whose cell and sizes are its own")
+    if lesson == "answer":
+        replies = list(mark(Path(args.answer), np.random.default_rng(seed)))
+    elif lesson == "broken" and args.named is not None:
+        replies = [judge(args.broken, args.named.upper())]
+    else:
+        found = {"walk": walk(), "flow": flow(seed), "broken": puzzle(args.broken)}
+        print(*found[lesson], sep="\n")
+        return 0
+    for reply in replies:
+        print(f"{reply.name}: {reply.text}")
+    return 0 if all(reply.right for reply in replies) else 1
+
+
 def derive_command(args: argparse.Namespace) -> int:
     config = DeriveConfig(**given(args, DeriveConfig))
+    lesson = next((name for name in ("answer", "walk", "flow", "broken") if getattr(args, name)), None)
+    if args.named is not None and lesson != "broken":
+        raise ConfigError("--is names the equation of a planted error: say which error with --broken N")
+    if lesson is not None:
+        return derive_lesson(lesson, args, config.seed)
     rng = np.random.default_rng(config.seed)
-    if args.answer is not None and (args.json or args.markdown):
-        raise ConfigError("--answer: its replies have no --json or --markdown form")
-    if args.answer is not None and (
-        without := [flag(name) for name in vars(args) if name in DeriveConfig.model_fields and name != "seed"]
-    ):
-        raise ConfigError(
-            f"{without[0]} has no effect with --answer: the exercises have a cell and sizes of their own"
-        )
-    if args.answer is not None:
-        replies = list(mark(Path(args.answer), rng))
-        for reply in replies:
-            print(f"{reply.name}: {reply.text}")
-        return 0 if all(reply.right for reply in replies) else 1
     sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
     proofs = derive(rng, *sizes, config.cell)
     rules = list(dict.fromkeys(proof.rule for proof in proofs))

@@ -19,6 +19,7 @@ from charrnn.config import (
     TrainConfig,
     flag,
 )
+from charrnn.proofs.broken import PLANTED
 
 ALIASES = {  # char-rnn's names
     "cell": ["--model"],
@@ -198,8 +199,8 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     what.add_argument(
         "--rule",
         metavar="NAME",
-        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, elementwise, softmax, "
-        "bias, time, F1 to F4, B1 to B9",
+        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, 3W-vec, elementwise, "
+        "softmax, bias, time, F1 to F4, B1 to B9",
     )
     what.add_argument(
         "--answer",
@@ -207,6 +208,23 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         help="check your answers to the exercises of DERIVATION.md, functions such as def db_a(dz). The file "
         "is plain Python and is run as it is: only give it your own",
     )
+    what.add_argument(
+        "--walk",
+        action="store_true",
+        help="one window by hand, T = 2, every number of its forward and backward pass",
+    )
+    what.add_argument(
+        "--flow", action="store_true", help="how far a gradient reaches back, by cell and by the size of W_aa"
+    )
+    what.add_argument(
+        "--broken",
+        metavar="N",
+        type=int,
+        choices=range(1, len(PLANTED) + 1),
+        help=f"an error planted in one equation, 1 to {len(PLANTED)}, by what it does to the gradients; "
+        "answer with --is TAG",
+    )
+    derive.add_argument("--is", dest="named", metavar="TAG", help="the equation of --broken N, such as B5")
     how = derive.add_mutually_exclusive_group()
     how.add_argument("--markdown", action="store_true", help="write it as a Markdown document")
     how.add_argument("--json", action="store_true", help="print a JSON object")

@@ -74,8 +74,8 @@ def board(proof: Proof) -> Iterator[str]:
             yield from _titled("The derivative, each entry by itself", proof.long)
         else:
             inner, outer = " × ".join(map(str, J.shape[G.ndim :])), _shape(G)
-            title = f"The tensor {_shape(J)}: a {outer} matrix, the output, of {inner}, what it is derived by"
-            yield from _titled(title, J, G.ndim)
+            title = f"The tensor {_shape(J)}: {outer} outputs, for each a block of {inner} derivatives"
+            yield from _titled(title, J, G.ndim if J.ndim > 2 else 0)
             yield from _titled("G, the gradient from above", G)
             yield from _titled("Contracted: each entry of G times its block, summed", proof.long)
         yield from _titled(f"The trick, {proof.formula}, as the layers compute it", proof.trick)

@@ -39,7 +39,7 @@ def jacobian(f: Callable[[Array], Array], x: Array) -> Array:
         moved = x.astype(complex)
         moved[place] += 1j * STEP
         columns.append(np.imag(f(moved)) / STEP)
-    return np.moveaxis(np.array(columns), 0, -1).reshape(*columns[0].shape, *x.shape)
+    return np.moveaxis(np.array(columns), 0, -1).reshape((*columns[0].shape, *x.shape))
 
 
 def contract(G: Array, J: Array) -> Array:
@@ -87,6 +87,7 @@ def rules(rng: np.random.Generator, n: int = 2, m: int = 3, k: int = 2) -> Itera
     """
     yield from _vectors(rng, n, m)
     yield from _matrices(rng, n, m, k)
+    yield from _stacked(rng.spawn(1)[0], n, m, k)
     yield from _others(rng, n, m)
 
 
@@ -132,6 +133,24 @@ def _matrices(rng: np.random.Generator, n: int, m: int, k: int) -> Iterator[Proo
     J = jacobian(lambda A: A @ W, A)
     equation = "Z = A W:  ∂Z_ij/∂A_kl = δ_ik W_lj"
     yield Proof("3A-rows", "∂Z/∂A, rows", equation, "G Wᵀ", both, J, G, contract(G, J), by_A)
+
+
+def _stacked(rng: np.random.Generator, n: int, m: int, k: int) -> Iterator[Proof]:
+    """Rule 3W with each matrix stacked into one column, where the tensor is a matrix: Aᵀ ⊗ I."""
+    W, A, G = rng.standard_normal((n, m)), rng.standard_normal((m, k)), rng.standard_normal((n, k))
+
+    def vec(X: Array) -> Array:
+        return X.T.reshape(-1, 1)  # column below column
+
+    kron, equation = np.kron(A.T, np.eye(n)), "Z = W A:  vec Z = (Aᵀ ⊗ I) vec W"
+    Z = layers.inputs_forward(A.T[np.newaxis], W.T)[0].T
+    shown = {"A": A, "Aᵀ ⊗ I": kron, "vec W": vec(W)}
+    yield Proof("3W-vec", "vec Z", equation, "", shown, None, None, kron @ vec(W), vec(Z))
+    J = jacobian(lambda w: vec(w.reshape(m, n).T @ A)[:, 0], vec(W)[:, 0])
+    by_W = layers.inputs_backward(G.T[np.newaxis], A.T[np.newaxis], np.empty((m, n))).T
+    stacked, trick = vec(G)[:, 0], vec(by_W)[:, 0]
+    long = contract(stacked, J)
+    yield Proof("3W-vec", "∂vec Z/∂vec W", equation, "vec(G Aᵀ)", {"A": A, "G": G}, J, stacked, long, trick)
 
 
 def _others(rng: np.random.Generator, n: int, m: int) -> Iterator[Proof]:
