@@ -472,7 +472,8 @@ def derive_lesson(lesson: str, args: argparse.Namespace, seed: int) -> int:
 
 def derive_command(args: argparse.Namespace) -> int:
     config = DeriveConfig(**given(args, DeriveConfig))
-    lesson = next((name for name in ("answer", "walk", "flow", "broken") if getattr(args, name)), None)
+    lessons = ("answer", "walk", "flow", "broken")
+    lesson = next((name for name in lessons if getattr(args, name) not in (None, False)), None)
     if args.named is not None and lesson != "broken":
         raise ConfigError("--is names the equation of a planted error: say which error with --broken N")
     if lesson is not None:

@@ -118,6 +118,7 @@ def test_files_that_are_no_answers(cli, tmp_path, text, message):
     assert outcome.code == 2
     assert message in outcome.err
     assert "cannot be read" in cli("derive", "--answer", tmp_path / "nowhere.py").err
+    assert "cannot be read" in cli("derive", "--answer", "").err
 
 
 def test_replies_have_one_form(cli, tmp_path):
