@@ -140,15 +140,12 @@ def network(tag):
     return STACK if tag in ("DB1", "B6 of rows") else {}
 
 
-def in_the_cells(monkeypatch, **functions):
-    """Put functions in place of those with their names, in the layers and in every cell that has them."""
+def in_the_layers(monkeypatch, **functions):
+    """Put functions in place of those with their names, in every module of the layers that has them."""
     for name, function in functions.items():
-        monkeypatch.setattr(layers, name, function)
-        for key, cell in list(layers.CELLS.items()):
-            fields = {
-                field: function for field, f in cell._asdict().items() if getattr(f, "__name__", "") == name
-            }
-            monkeypatch.setitem(layers.CELLS, key, cell._replace(**fields))
+        for module in (layers, dropout, gru, inputs, lstm, recurrence, softmax):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, function)
 
 
 def plant(monkeypatch, tag, line, wrong):
@@ -157,4 +154,4 @@ def plant(monkeypatch, tag, line, wrong):
     assert source.count(line) == 1, f"{line!r} is not one place in the source"
     namespace = {}
     exec(source.replace(line, wrong), namespace)
-    in_the_cells(monkeypatch, **{function: namespace[function]})
+    in_the_layers(monkeypatch, **{function: namespace[function]})

@@ -1,6 +1,6 @@
-"""What the layers are checked against: the equations written out, one row and one step at a time.
+"""What the layers and the network are checked against: the equations one row and one step at a time.
 
-Slow and plain on purpose. Arrays are float64; T steps, B rows, H activations, V characters.
+Arrays are float64; T steps, B rows, H activations, V characters.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from charrnn.model import plain
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int, int]
@@ -39,34 +41,14 @@ def random_window(seed: int, shape: Shape) -> tuple[dict[str, Array], Array, Arr
 def loss_and_gradients(
     p: dict[str, Array], inputs: Array, targets: Array, a0: Array
 ) -> tuple[float, dict[str, Array]]:
-    """F1–F4 forward and B1–B9 backward, for each row of the batch by itself."""
-    T, B = inputs.shape
-    V, H = p["W_ax"].shape
-    g = {name: np.zeros_like(value) for name, value in p.items()}
-    g["x"], g["a0"] = np.zeros((T, B, V)), np.zeros((B, H))
-    loss = 0.0
-    for b in range(B):
-        x = [None, *(np.eye(V)[inputs[t, b]] for t in range(T))]
-        a, y_hat = [a0[b]], [None]
-        for t in range(1, T + 1):
-            z = x[t] @ p["W_ax"] + a[t - 1] @ p["W_aa"] + p["b_a"]
-            a.append(np.tanh(z))
-            e = np.exp(a[t] @ p["W_ya"] + p["b_y"])
-            y_hat.append(e / e.sum())
-            loss -= np.log(y_hat[t][targets[t - 1, b]]) / (T * B)
-        dz_next = np.zeros(H)
-        for t in range(T, 0, -1):
-            dlogits = (y_hat[t] - np.eye(V)[targets[t - 1, b]]) / (T * B)
-            g["W_ya"] += np.outer(a[t], dlogits)
-            g["b_y"] += dlogits
-            da = p["W_ya"] @ dlogits + p["W_aa"] @ dz_next
-            dz = da * (1 - a[t] ** 2)
-            g["W_aa"] += np.outer(a[t - 1], dz)
-            g["W_ax"] += np.outer(x[t], dz)
-            g["b_a"] += dz
-            g["x"][t - 1, b] = p["W_ax"] @ dz
-            dz_next = dz
-        g["a0"][b] = p["W_aa"] @ dz_next
+    """The plain network's loss and gradients, each row (T,) of the batch by itself."""
+    B, loss, rows = len(a0), 0.0, []
+    for x, y, before in zip(inputs.T, targets.T, a0, strict=True):
+        nats, a, y_hat = plain.forward(p, x, y, before)
+        loss += nats / B
+        rows.append({name: g / B for name, g in plain.backward(p, x, y, a, y_hat).items()})
+    g = {name: sum(row[name] for row in rows) for name in p}
+    g["x"], g["a0"] = (np.stack([row[name] for row in rows], axis=-2) for name in ("x", "a0"))
     return loss, g
 
 
@@ -106,9 +88,9 @@ def network_loss(
     model: Any, inputs: Array, targets: Array, state: Array, masks: Array | None = None
 ) -> tuple[float, Array]:
     """The loss of any of our networks and the state after it, for each row by itself, in plain code."""
-    cell, n = CELLS[model.cell]
-    p, L = model.parameters, model.num_layers
-    names = ("W_ax", "W_aa", "b_a", *(["b_n"] if model.cell == "gru" else []))
+    cell, n = CELLS[model.config.cell]
+    p, L = model.parameters, model.config.num_layers
+    names = ("W_ax", "W_aa", "b_a", *(["b_n"] if model.config.cell == "gru" else []))
     own = [{name: p[f"{name}[{i + 1}]" if i else name] for name in names} for i in range(L)]
     T, B = inputs.shape
     loss, after = 0.0, np.empty_like(state)
@@ -116,7 +98,7 @@ def network_loss(
         parts = np.split(state[b], L * n)
         for t in range(T):
             x = np.eye(len(model.vocabulary))[inputs[t, b]]
-            x = x @ p["W_ex"] if model.embedding_size else x
+            x = x @ p["W_ex"] if model.config.embedding_size else x
             for i in range(L):
                 parts[i * n : (i + 1) * n] = cell(x, parts[i * n : (i + 1) * n], own[i])
                 x = parts[i * n] * (1 if masks is None else masks[i, t, b])

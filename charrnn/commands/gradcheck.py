@@ -68,7 +68,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         checks += window.per_step() if config.per_step else ()
         checks += window.properties(quick=quick)
     passed = all(check.passed for check in checks)
-    sizes = {"T": window.T, "B": window.B, "H": model.hidden_size, "V": len(corpus.vocabulary)}
+    sizes = {"T": window.T, "B": window.B, "H": model.config.hidden_size, "V": len(corpus.vocabulary)}
     if as_json:
         report = {
             "passed": passed,

@@ -160,7 +160,7 @@ def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], 
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
-            values[name] = getattr(model, name)
+            values[name] = getattr(model.config, name)
     if args.config:
         values |= (file := read_toml(Path(args.config)))
         must_start_alone(args, file, f"{args.config}: ")

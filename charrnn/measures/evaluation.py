@@ -61,11 +61,11 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     start = length * np.arange(rows)
     state = model.initial_state(rows)
     T = min(length, max(1, CHUNK // model.bytes_per_step(rows)))
-    buffers = model.buffers(T, rows)
+    space = model.space(T, rows)
     if rows > 1:
         for t in range(-WARM_UP, 0, T):
             before = np.arange(t, min(t + T, 0))[:, np.newaxis] + start  # (T, rows)
-            state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, buffers).state
+            _, state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, space)
             release(tokens)
         state[0] = 0  # the first row has no text before it
     total, hits = 0.0, 0
@@ -75,9 +75,8 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
         here = np.minimum(here, n - 1)
         x, y = tokens[here].astype(np.intp), tokens[here + 1].astype(np.intp)
         release(tokens)
-        window = model.logits(x, state, buffers)
-        state = window.state
-        logits, y = window.logits.reshape(y.size, -1), y.reshape(-1)  # (characters, V), (characters,)
+        logits, state = model.logits(x, state, space)
+        logits, y = logits.reshape(y.size, -1), y.reshape(-1)  # (characters, V), (characters,)
         if not scored.all():
             logits, y = logits[scored.reshape(-1)], y[scored.reshape(-1)]
         hits += int((logits.argmax(axis=-1) == y).sum())

@@ -271,14 +271,15 @@ class Example:
 
     def loss_of_copies(self, copies: Array) -> Array:
         """L where every step t has a W_aa⟨t⟩ of its own, copies (T, H, G·H)."""
-        states = [state.astype(complex) for state in self.before.values()]
+        states = tuple(state.astype(complex) for state in self.before.values())
         xW = layers.inputs_forward(self.x, self.p["W_ax"]).astype(complex)
-        biases, a = [self.p[name] for name in self.cell.biases], []
+        a = []
         for t in range(self.T):
-            memory = self.cell.allocate(1, self.B, self.H, complex)
-            self.cell.forward(xW[t : t + 1], *states, copies[t], *biases, **memory)
-            states = [memory[name][1] for name in self.cell.states]
-            a.append(memory["a"][1])
+            memory = self.cell.memory(1, self.B, self.H, complex)
+            memory.xW[...] = xW[t]
+            self.cell.forward(states, {**self.p, "W_aa": copies[t]}, memory)
+            states = memory.state
+            a.append(memory.a[1])
         logits = layers.dense_forward(np.array(a), self.p["W_ya"], self.p["b_y"])
         return np.asarray(layers.cross_entropy_forward(logits, self.y)[0])
 

@@ -7,6 +7,7 @@ derivative is exact to rounding. Central differences are the usual way; those of
 functions that train, on complex128 or on float64 arrays.
 """
 
+import copy
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ import numpy as np
 from charrnn import layers
 from charrnn.config import ModelConfig
 from charrnn.layers import Array
-from charrnn.model.charrnn import CharRNN, named
+from charrnn.model import CharRNN
+from charrnn.model.parameters import name_in_layer
 from charrnn.proofs.calculus import STEP as COMPLEX_STEP
 from charrnn.text.vocabulary import Vocabulary
 
@@ -62,7 +64,7 @@ def generic_model(vocabulary: Vocabulary, config: ModelConfig, seed: int) -> Cha
     added that is drawn at random, at the size they have in a trained network.
     """
     rng = np.random.default_rng(seed)
-    model = CharRNN.described(vocabulary, config, rng, np.float64)
+    model = CharRNN.from_config(vocabulary, config, rng)
     p = model.parameters
     p["W_ya"][...] = config.hidden_size**-0.5 * rng.standard_normal(p["W_ya"].shape)
     for name in p:
@@ -102,9 +104,9 @@ class GradientCheck:
         if dropout:
             self.masks = model.dropout_masks(rng.spawn(self.B), dropout, self.T)
         self.loss, window = model.forward(inputs, targets, state, masks=self.masks)
-        self.gradients, dx, self.dstate = model.backward(window, input_gradient=True)
-        assert dx is not None  # it was asked for
-        self.dx: Array = dx
+        self.gradients = model.parameters.like()
+        self.dstate = model.backward(window, self.gradients)
+        self.dx = model.input_gradient(window)
 
         self.tolerance = max(TOLERANCE[method], min(1e-6, 20 * self._rounding(model, state)))
 
@@ -133,10 +135,11 @@ class GradientCheck:
         nearby.parameters.flat[...] = model.parameters.flat
         moved(nearby.parameters.flat)
         _, window = nearby.forward(self.inputs, self.y, state, masks=self.masks)
-        for memory in window.buffers.memory:
-            for array in memory.values():
+        for memory in window.space.cells:
+            for array in memory:
                 moved(array)
-        gradients, _, dstate = nearby.backward(window)
+        gradients = nearby.parameters.like()
+        dstate = nearby.backward(window, gradients)
         pairs = [(gradients[name], self.gradients[name]) for name in gradients] + [(dstate, self.dstate)]
         worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300)) for a, b in pairs)
         return worst if math.isfinite(worst) else 0.0
@@ -148,13 +151,13 @@ class GradientCheck:
         yield "x", self.rows, self.dx
         parts = zip(self.model.states(self.state), self.model.states(self.dstate), strict=True)
         for layer, (states, gradients) in enumerate(parts):
-            for name, state in states.items():
-                yield named(f"{name}0", layer), state, gradients[name]
+            for name, state, gradient in zip(self.model.cell.states, states, gradients, strict=True):
+                yield name_in_layer(f"{name}0", layer), state, gradient
 
     def equation(self, name: str) -> str:
         """The equation that gives a gradient."""
         base = name.split("[", maxsplit=1)[0]
-        return layers.CELLS[self.still.cell].given_by.get(base, GIVEN_BY.get(base, "B7"))
+        return self.still.cell.given_by.get(base, GIVEN_BY.get(base, "B7"))
 
     def derivatives(self, *, quick: bool, per_step: bool) -> int:
         """How many derivatives that takes, for a progress bar."""
@@ -251,7 +254,7 @@ class GradientCheck:
 
     def _nats(self, rows: Array, state: Array) -> Array:
         """The loss of each character by itself, (T, B), in float64."""
-        logits = self.still.logits(rows, state, masks=self.masks).logits
+        logits, _ = self.still.logits(rows, state, masks=self.masks)
         chosen = np.take_along_axis(logits, self.y[..., np.newaxis], axis=-1)
         _, shift, log_total = layers.softmax_forward(logits)
         nats: Array = (log_total - (chosen - shift))[..., 0]
@@ -279,16 +282,29 @@ class GradientCheck:
         for t in range(self.T):
             model, now = self._copy if t == own else self.model, slice(t, t + 1)
             masks = None if self.masks is None else self.masks[:, now]
-            buffers = model.logits(self.inputs[now], state, masks=masks)
-            state = buffers.state
-            logits.append(buffers.logits)
+            read, state = model.logits(self.inputs[now], state, masks=masks)
+            logits.append(read)
         return layers.cross_entropy_forward(np.concatenate(logits), self.y)[0]
 
     def _summands(self) -> dict[str, Array]:
         """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
-        _, window = self.still.forward(self.inputs, self.y, self.state.real, masks=self.masks)
-        parts = [self.gradients.like() for _ in range(self.T)]
-        self.still.backward(window, summands=parts)
+        model, parts = copy.copy(self.still), [self.gradients.like() for _ in range(self.T)]
+        cell: Any = _Recording(model.cell)
+        model.cell = cell
+        _, window = model.forward(self.inputs, self.y, self.state.real, masks=self.masks)
+        inputs = [x.copy() for x in window.inputs]
+        model.backward(window, self.gradients.like())
+        dlogits, space = window.y_hat, window.space  # what the way back has left in that memory
+        for t, g in enumerate(parts):
+            now = slice(t, t + 1)
+            layers.dense_backward(
+                dlogits[now], window.top[now], model.parameters["W_ya"], g["W_ya"], g["b_y"]
+            )
+            for layer, (dz, memory) in enumerate(reversed(cell.written)):
+                self.still.cell.backward_weights(dz[now], memory.part(now), g.layer(layer))
+                layers.inputs_backward(dz[now], inputs[layer][now], g.layer(layer)["W_ax"])
+            if space.e is not None:
+                layers.inputs_backward(space.e[now], window.x[now], g["W_ex"])
         return {name: np.array([g[name] for g in parts]) for name in self.gradients}
 
     # -- verdicts -----------------------------------------------------------------------------------
@@ -306,6 +322,20 @@ class GradientCheck:
     ) -> Check:
         passed = error == 0 if exactly else error <= self.tolerance
         return Check(name, equation, shape, None, error, None, passed)
+
+
+class _Recording:
+    """A cell that keeps what its weights' gradients are computed from."""
+
+    def __init__(self, cell: Any):
+        self._cell, self.written = cell, list[tuple[Array, Any]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cell, name)
+
+    def backward_weights(self, dz: Array, memory: Any, dw: Any) -> None:
+        self.written.append((dz.copy(), type(memory)(*(array.copy() for array in memory))))
+        self._cell.backward_weights(dz, memory, dw)
 
 
 def _finite(error: float) -> float:

@@ -113,7 +113,7 @@ def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
         RunError: the cells or sizes differ, or one vocabulary is of bytes and the other of characters.
     """
     for setting in ("cell", "num_layers", "hidden_size", "embedding_size"):
-        mine, theirs = getattr(model, setting), getattr(other, setting)
+        mine, theirs = getattr(model.config, setting), getattr(other.config, setting)
         if mine != theirs:
             raise RunError(f"{flag(setting)} {mine}: {name} has {theirs}, which its weights come with")
     if model.vocabulary.is_bytes != other.vocabulary.is_bytes:

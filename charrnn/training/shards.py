@@ -31,8 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.errors import WorkerError
 from charrnn.layers import Array
-from charrnn.model.charrnn import Buffers, CharRNN
+from charrnn.model import CharRNN, segments
 from charrnn.model.parameters import Parameters
+from charrnn.model.window import Space
 
 LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
 LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway
@@ -82,7 +83,7 @@ class Shards:
         self._model = model
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
         self._recompute_every, self._dropout = recompute_every, dropout
-        self._buffers = buffers_for(model, seq_length, bounds[1], recompute_every, dropout)
+        self._space = space_for(model, seq_length, bounds[1], recompute_every, dropout)
         self._sizes = seq_length, batch_size, threads
         self._workers: list[Worker] = []
         self._stack = ExitStack()
@@ -114,8 +115,8 @@ class Shards:
     def nbytes(self) -> int:
         """Memory of all shards' arrays, in bytes."""
         shared = self._memory.nbytes if self._workers else 0
-        workers = sum(self._buffers.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
-        return self._buffers.nbytes + self.gradients.flat.nbytes + workers + shared
+        workers = sum(self._space.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
+        return self._space.nbytes + self.gradients.flat.nbytes + workers + shared
 
     def loss_and_gradients(
         self, inputs: Array, targets: Array, state: Array, seed: Sequence[int] = ()
@@ -155,9 +156,7 @@ class Shards:
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
         masks = masks_of(self._model, seed, rows, self._dropout)
-        loss, after = one_shard(
-            self._model, *part, masks, self._recompute_every, self._buffers, self.gradients
-        )
+        loss, after = one_shard(self._model, *part, masks, self._recompute_every, self._space, self.gradients)
         if not self._workers:
             return loss, self.gradients.flat, after
         loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
@@ -170,9 +169,9 @@ class Shards:
         return loss, self.gradients.flat, shared.state.copy()
 
 
-def buffers_for(model: CharRNN, T: int, B: int, recompute_every: int, dropout: float) -> Buffers:
+def space_for(model: CharRNN, T: int, B: int, recompute_every: int, dropout: float) -> Space:
     """Memory for a shard of B rows, of windows of up to T steps."""
-    return model.buffers(min(recompute_every or T, T), B, dropout=dropout > 0)
+    return model.space(min(recompute_every or T, T), B, dropout=dropout > 0)
 
 
 def masks_of(
@@ -189,7 +188,7 @@ def masks_of(
         rngs = []
         for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
             numbers = np.random.PCG64([*seed, row + 1])
-            numbers.advance(now.start * model.num_layers * model.hidden_size)
+            numbers.advance(now.start * model.config.num_layers * model.config.hidden_size)
             rngs.append(np.random.Generator(numbers))
         return model.dropout_masks(rngs, dropout, now.stop - now.start)
 
@@ -203,15 +202,13 @@ def one_shard(
     state: Array,
     masks: Callable[[slice], Array] | None,
     recompute_every: int,
-    buffers: Buffers,
+    space: Space,
     gradients: Parameters,
 ) -> tuple[float, Array]:
     """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
-    how: Any = {"recompute_every": recompute_every, "buffers": buffers, "gradients": gradients}
-    how["masks"] = masks
+    how: Any = {"recompute_every": recompute_every, "space": space, "masks": masks}
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-        loss, _, after = model.loss_and_gradients(inputs, targets, state, **how)
-    return loss, after
+        return segments.loss_and_gradients(model, inputs, targets, state, gradients, **how)
 
 
 class Memory:
@@ -343,16 +340,14 @@ def work() -> None:
         memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = buffers_for(model, sizes[0], rows.stop - rows.start, recompute_every, dropout)
+        space = space_for(model, sizes[0], rows.stop - rows.start, recompute_every, dropout)
         while True:
             T, seed = pickle.load(words)
             reply: float | Exception
             try:
                 part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
                 masks = masks_of(model, seed, rows, dropout)
-                reply, memory.state[rows] = one_shard(
-                    model, *part, masks, recompute_every, buffers, gradients
-                )
+                reply, memory.state[rows] = one_shard(model, *part, masks, recompute_every, space, gradients)
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

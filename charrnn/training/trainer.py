@@ -32,6 +32,7 @@ from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError, Wo
 from charrnn.layers import Array
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import shapes
 from charrnn.runs import checkpoint
 from charrnn.text.corpus import Corpus
 from charrnn.text.streams import Streams
@@ -160,7 +161,7 @@ def _new_model(
     corpus: Corpus, config: TrainConfig, init_from: str | Path | None, progress: Progress
 ) -> CharRNN:
     """The network that a new run starts with: drawn from the seed, or taken over from another run."""
-    model = CharRNN.described(corpus.vocabulary, config, config.seed)
+    model = CharRNN.from_config(corpus.vocabulary, config, config.seed)
     if init_from is not None:
         known, V = take_over(model, checkpoint.load(init_from), init_from), len(model.vocabulary)
         progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
@@ -224,9 +225,8 @@ def _resumed(
         )
     if model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(model.vocabulary, corpus, run)
-    form = config.cell, config.num_layers, config.embedding_size
-    shapes = CharRNN.shapes(model.vocabulary, config.hidden_size, *form)
-    if (model.cell, model.dtype, model.parameters.shapes) != (config.cell, np.dtype(config.dtype), shapes):
+    expected = config.cell, np.dtype(config.dtype), shapes(config, model.V)
+    if (model.config.cell, model.dtype, model.parameters.shapes) != expected:
         raise RunError(f"{file}: holds another network than the settings describe")
     trainer = Trainer(corpus, config, model, lock, progress)
     if config.schedule == "cosine" and any(word.startswith(("--epochs", "--max-steps")) for word in changed):

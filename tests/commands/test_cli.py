@@ -138,7 +138,7 @@ def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
     assert process.wait(timeout=60) == 141
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
-    assert charrnn.load(tmp_path / "run").hidden_size == 24
+    assert charrnn.load(tmp_path / "run").config.hidden_size == 24
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals")
@@ -157,7 +157,7 @@ def test_a_terminal_that_is_closed_is_a_signal_and_loses_nothing(text_file, tmp_
     os.close(ours)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) in (129, 2)
-    assert charrnn.load(tmp_path / "run", "last").hidden_size == 24
+    assert charrnn.load(tmp_path / "run", "last").config.hidden_size == 24
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closed streams")
@@ -215,7 +215,7 @@ def test_weights_of_another_run(cli, run_folder, tmp_path):
     outcome = cli(*words, "--out", tmp_path / "run")
     assert outcome.code == 0
     assert f"9 of 13 characters known to {run_folder}; 4 start afresh" in outcome.out
-    assert charrnn.load(tmp_path / "run").hidden_size == 24
+    assert charrnn.load(tmp_path / "run").config.hidden_size == 24
     other_size = cli(*words, "--out", tmp_path / "b", "--hidden-size", 25)
     assert other_size.code == 2
     assert f"--hidden-size 25: {run_folder} has 24" in other_size.err
@@ -235,7 +235,7 @@ def test_a_signal_saves_and_says_how_to_go_on(text_file, tmp_path, number, code)
     assert process.returncode == code, stderr
     assert f"charrnn train --resume --out {out}" in stdout.decode()
     assert b"Traceback" not in stderr
-    assert charrnn.load(out, "last").hidden_size == 24
+    assert charrnn.load(out, "last").config.hidden_size == 24
 
 
 def test_gradcheck_of_the_network_to_be_trained(cli, text_file, tmp_path, monkeypatch):
@@ -838,7 +838,7 @@ def test_any_network_goes_all_the_way(cli, text_file, tmp_path, network):
     for flag, value in zip(network[::2], network[1::2], strict=True):
         name = {"--model": "cell", "--num_layers": "num_layers"}.get(flag, flag[2:].replace("-", "_"))
         if name != "dropout":
-            assert getattr(model, name) == value
+            assert getattr(model.config, name) == value
     score = json.loads(cli("eval", whole, "--json").out)
     assert score["loss"] == pytest.approx(charrnn.evaluate(model, parts(whole, text_file).val).loss)
     text = cli("sample", whole, "--length", 40, "--seed", 1).out
@@ -846,7 +846,7 @@ def test_any_network_goes_all_the_way(cli, text_file, tmp_path, network):
     assert len(cli("sample", whole, "--length", 10, "--num-samples", 3).out.splitlines()) >= 3
     taken = cli("train", text_file, "--init-from", whole, "--out", other, "--max-steps", 1, "--seq-length", 8)
     assert taken.code == 0
-    assert charrnn.load(other).form == model.form
+    assert charrnn.load(other).parameters.shapes == model.parameters.shapes
 
 
 def parts(run, text_file):

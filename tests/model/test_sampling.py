@@ -5,9 +5,14 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.config import SampleConfig
-from charrnn.model.sampling import draw, generate, probabilities, until
+from charrnn.model.sampling import draw, generate, until, weights
 
 LOGITS = np.log([[0.4, 0.1, 0.3, 0.2]])
+
+
+def probabilities(logits, *shape, **shapes):
+    w = weights(logits, *shape, **shapes)
+    return w / w.sum(axis=-1, keepdims=True)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +73,13 @@ def test_a_character_without_a_chance_is_not_drawn_at_either_end():
 
 
 def test_each_character_is_read_before_the_next_is_drawn():
-    def step(tokens, state):  # a network that counts, modulo five
-        return 1e3 * np.eye(5)[(tokens + 1) % 5], state
-
-    drawn = generate(step, 1e3 * np.eye(5)[[0, 3]], np.zeros((2, 1)), np.random.default_rng(0))
-    texts = np.array([next(drawn) for _ in range(6)]).T
-    np.testing.assert_array_equal(texts, [[0, 1, 2, 3, 4, 0], [3, 4, 0, 1, 2, 3]])
+    counting = charrnn.CharRNN(charrnn.Corpus.from_text("abcde").vocabulary, 5, seed=None)  # modulo five
+    counting.parameters["W_ax"][...] = 10 * np.eye(5)
+    counting.parameters["W_ya"][...] = 1e3 * np.roll(np.eye(5), 1, axis=1)
+    for number in (1, 2):
+        drawn = generate(counting, np.array([2]), SampleConfig(), np.random.default_rng(0), number)
+        texts = np.array([next(drawn) for _ in range(6)]).reshape(6, number)
+        np.testing.assert_array_equal(texts, np.tile([[3], [4], [0], [1], [2], [3]], number))
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 2), max_size=4))
@@ -128,7 +134,7 @@ def test_a_long_prime_text_is_read_to_its_end(model):
     prime = "abcde\n" * 400 + "ab"
     tokens = model.vocabulary.encode(prime)
     state = model.initial_state(1)
-    logits = model.logits(tokens[:, None].astype(int), state).logits[-1]
+    logits = model.logits(tokens[:, None].astype(int), state)[0][-1]
     likeliest = model.vocabulary.decode([int(logits.argmax())])
     assert model.sample(prime, length=1, temperature=0) == prime + likeliest
 
@@ -136,7 +142,7 @@ def test_a_long_prime_text_is_read_to_its_end(model):
 def test_temperature_zero_is_the_likeliest_character_each_time(model):
     tokens, expected = model.vocabulary.encode("a").astype(int)[:, np.newaxis], "a"
     for _ in range(30):
-        logits = model.logits(tokens, model.initial_state(1)).logits
+        logits, _ = model.logits(tokens, model.initial_state(1))
         tokens = np.append(tokens, logits[-1:].argmax(axis=-1), axis=0)
         expected += model.vocabulary.decode(tokens[-1])
     assert model.sample("a", length=30, temperature=0) == expected

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from planted import ERRORS, PLANTED, in_the_cells, network, plant
+from planted import ERRORS, PLANTED, in_the_layers, network, plant
 
 import charrnn
 from charrnn import layers
@@ -47,7 +47,7 @@ NETWORKS = [
 def test_every_tensor_passes_by_a_wide_margin(method, margin, settings):
     check = window(method, **settings)
     checks = list(check.every_entry())
-    states = len(layers.CELLS[check.still.cell].states) * check.still.num_layers
+    states = len(check.still.cell.states) * check.still.config.num_layers
     assert len(checks) == len(check.gradients) + 1 + states
     assert all(check.passed and check.norm > 0.001 for check in checks)
     assert max(check.error for check in checks) < margin
@@ -105,7 +105,7 @@ def test_two_errors_that_cancel_in_the_sum_are_caught_step_by_step(monkeypatch):
         dz[3] -= 1e-6
         return dz, da0
 
-    in_the_cells(monkeypatch, recurrence_backward=cancelling)
+    in_the_layers(monkeypatch, recurrence_backward=cancelling)
     assert {check.name: check.passed for check in window().every_entry()}["b_a"]
     assert not {check.name: check.passed for check in window().per_step()}["b_a⟨t⟩"]
 
@@ -118,7 +118,7 @@ def test_errors_that_cancel_in_a_sum_do_not_in_a_projection(monkeypatch, seed):
         original(dz, a, dW_aa, db_a)
         db_a[[0, 1]] = db_a[[1, 0]]
 
-    in_the_cells(monkeypatch, recurrence_backward_weights=swapping)
+    in_the_layers(monkeypatch, recurrence_backward_weights=swapping)
     assert [check.name for check in window(seed=seed).quick() if not check.passed] == ["b_a"]
 
 
@@ -151,7 +151,7 @@ def test_a_loss_that_looks_ahead_or_mixes_rows_is_caught(monkeypatch, leak, quic
     def leaking(xW, a0, *rest, a):
         a[...] = wrong(original, xW.copy(), a0, *rest)
 
-    in_the_cells(monkeypatch, recurrence_forward=leaking)
+    in_the_layers(monkeypatch, recurrence_forward=leaking)
     assert failed() == [name]
 
 

@@ -50,7 +50,7 @@ def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
     again = model_from(read_arrays(path), path)
     assert again.vocabulary == vocabulary
     assert again.dtype == dtype
-    assert again.form == model.form
+    assert again.config == model.config.model_copy(update={"init": "orthogonal"})
     np.testing.assert_array_equal(again.parameters.flat, model.parameters.flat)
     with np.load(path, allow_pickle=False) as archive:  # any NumPy program can read it
         np.testing.assert_array_equal(archive["W_aa"], model.parameters["W_aa"])
@@ -301,7 +301,7 @@ def test_a_model_from_before_there_were_cells_is_one_of_tanh(tmp_path):
     model = charrnn.CharRNN(charrnn.Corpus.from_text("ab").vocabulary, 5)
     arrays = model_arrays(model)
     del arrays["cell"]
-    assert model_from(arrays, tmp_path).form == model.form
+    assert model_from(arrays, tmp_path).config == model.config
 
 
 def test_pickles_are_refused(tmp_path):
@@ -336,7 +336,7 @@ def test_json_that_is_none_is_refused(tmp_path, content):
 
 
 def test_load(run_folder, tmp_path):
-    assert charrnn.load(run_folder).hidden_size == 24
+    assert charrnn.load(run_folder).config.hidden_size == 24
     with pytest.raises(RunError, match="not the folder of a run"):
         charrnn.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({}))

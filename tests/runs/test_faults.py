@@ -146,7 +146,7 @@ def test_two_signals_stop_in_the_middle_of_a_step(tmp_path, number, code):
     stdout, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
     assert f"stopped at once; the last save stands. To go on: charrnn train --resume --out {out}" in stdout
-    assert charrnn.load(out, "last").hidden_size == 512
+    assert charrnn.load(out, "last").config.hidden_size == 512
     assert not list(out.glob(".*.new"))
 
 
