@@ -24,7 +24,7 @@ COMMANDS: tuple[Command, ...] = (train, sample, evaluate, gradcheck, derive, ben
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns: the exit code."""
     make_streams_ready()
-    args = parse(kebab(sys.argv[1:] if argv is None else argv))
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
         with too_big_is_no_memory():
             code: int = print_version() if args.version else args.function(args)
@@ -58,8 +58,8 @@ def make_streams_ready() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; an error in it ends the program."""
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the whole command line, and those of the commands by their names."""
     parser = Parser(
         prog="charrnn",
         description="Train a character-level RNN on a text, sample from it, check its gradients.",
@@ -70,12 +70,18 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
-    first = next((word for word in words if not word.startswith("-")), None)
-    if first is not None and first not in commands.choices:
-        parser.unknown(first, list(commands.choices))
-    args, unknown = parser.parse_known_args(words)
+    return parser, commands.choices
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; an error in it ends the program."""
+    parser, commands = build_parser()
+    first = next((word for word in argv if not word.startswith("-")), None)
+    if first is not None and first not in commands:
+        parser.unknown(first, list(commands))
+    args, unknown = parser.parse_known_args(kebab(argv))
     if unknown:
-        commands.choices.get(args.command, parser).unknown(unknown[0])
+        commands.get(args.command, parser).unknown(unknown[0])
     if not (args.version or args.command):
         parser.print_help()
         parser.exit(2)

@@ -104,8 +104,8 @@ class TextConfig(Settings):
     """Reading the text."""
 
     bytes: bool = Field(default=False, description="the 256 byte values are the vocabulary; any file will do")
-    encoding: str = Field(default="utf-8", description="the encoding of the text files")
-    glob: str = Field(default="*.txt", description="which files of a folder to read")
+    encoding: str = Field(default="utf-8", max_length=100, description="the encoding of the text files")
+    glob: str = Field(default="*.txt", max_length=1000, description="which files of a folder to read")
 
 
 class CacheConfig(Settings):

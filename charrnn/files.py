@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn.errors import CharRNNError, RunError
+from charrnn.errors import CharRNNError, RunError, brief
 
 LONGEST_NAME = 255  # characters of a file's name, on any common file system
 LONGEST_PATH = 4096  # bytes
@@ -45,9 +45,10 @@ def read_small(source: Path | BinaryIO, limit: int, name: str = "") -> bytes:
     Raises:
         CharRNNError: it cannot be read, is a folder or a device, or is larger.
     """
-    where = name or str(source)
+    where = name or brief(source)
     try:
         if isinstance(source, Path):
+            file_name(str(source))
             kind = source.stat().st_mode
             if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
                 raise CharRNNError(f"{where}: a folder or a device; expected a file or a pipe")
@@ -55,7 +56,7 @@ def read_small(source: Path | BinaryIO, limit: int, name: str = "") -> bytes:
                 blob = file.read(limit + 1)
         else:
             blob = source.read(limit + 1)
-    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+    except (OSError, ValueError) as error:
         raise CharRNNError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(blob) > limit:
         raise CharRNNError(f"{where}: larger than {limit / 1e6:g} MB, the most that is read here")

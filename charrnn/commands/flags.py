@@ -15,7 +15,7 @@ from pydantic import Field
 
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.config import Settings, flag
-from charrnn.errors import brief
+from charrnn.errors import QUOTED, brief
 from charrnn.files import file_name
 
 ALIASES = {  # char-rnn's names
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         see = program(self.prog.removeprefix("charrnn").strip()).strip()
-        self.exit(2, f"{self.prog}: {as_typed(message)} (see {see} --help)\n")
+        self.exit(2, f"{self.prog}: {as_typed(brief(message, QUOTED + 60))} (see {see} --help)\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(status, shown(message or "", sys.stderr))

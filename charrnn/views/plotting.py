@@ -56,6 +56,7 @@ def plot_losses(runs: Sequence[Path], out: Path) -> list[str]:
         RunError: a folder is not a run, or has no metrics yet; or the picture cannot be written.
         CharRNNError: matplotlib is not installed.
     """
+    read = [read_losses(run) for run in runs]
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -64,11 +65,9 @@ def plot_losses(runs: Sequence[Path], out: Path) -> list[str]:
         ) from None
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    notes: list[str] = []
-    for i, run in enumerate(runs):
-        train, val, note = read_losses(run)
-        notes += note
+    for i, (run, (train, val, _)) in enumerate(zip(runs, read, strict=True)):
         name = os.fsencode(run.resolve().name).decode(errors="replace").replace("$", r"\$")
+        name = " " * name.startswith("_") + name  # a label that begins with it would not be shown
         colour, label = f"C{i}", None if val.points else name
         axes.plot(*zip(*train.points, strict=True), color=colour, alpha=0.4, linewidth=1, label=label)
         if val.points:
@@ -83,7 +82,7 @@ def plot_losses(runs: Sequence[Path], out: Path) -> list[str]:
             figure.savefig(out)
     except (OSError, ValueError) as error:
         raise RunError(f"{out}: cannot be written: {error}") from None
-    return notes
+    return [note for _, _, notes in read for note in notes]
 
 
 def read_losses(run: Path) -> tuple[Curve, Curve, list[str]]:
