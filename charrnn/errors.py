@@ -9,7 +9,10 @@ QUOTED = 200  # characters of a value that a message quotes at most
 
 def brief(value: object, limit: int = QUOTED) -> str:
     """A value in a message: whole, or of a long one the beginning and the end."""
-    text = str(value)
+    try:
+        text = str(value)
+    except ValueError:  # an integer that Python writes in no decimal digits
+        text = "of too many digits"
     return text if len(text) <= limit else f"{text[: limit - 50]}…{text[-49:]}"
 
 

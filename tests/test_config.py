@@ -1,9 +1,13 @@
+import math
+
 import pytest
 
 from charrnn.commands.train import TrainSettings
 from charrnn.config import (
     FIXED_ON_RESUME,
     MEANT_FOR,
+    BenchConfig,
+    DeriveConfig,
     GradcheckConfig,
     OptimizerConfig,
     SampleConfig,
@@ -55,6 +59,23 @@ def test_settings_never_change():
 def test_nonsense_is_named(values, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**values)
+
+
+VALUES = [None, True, "", "\0", "\ud800", "x y" * 10**5, "9" * 5000, "٣", b"\xff", 1e308, math.nan, 1j]
+VALUES += [math.inf, 10**18, -(10**18), 10**400, 10**5000, [], {}, [[[]]] * 999, object()]
+CONFIGS = [TrainSettings, SampleConfig, GradcheckConfig, BenchConfig, DeriveConfig]
+
+
+@pytest.mark.parametrize("settings", CONFIGS)
+def test_any_value_is_taken_or_named_in_brief(settings):
+    said = ""
+    for name in settings.model_fields:
+        for value in VALUES:
+            try:
+                settings(**{name: value})
+            except ConfigError as error:
+                said = max(said, str(error), key=len)
+    assert 200 < len(said) < 500
 
 
 def test_two_mistakes_are_both_named():

@@ -24,6 +24,7 @@ from charrnn.commands.terminal import say
 from charrnn.commands.texts import read_corpus, reading_of, text_learned
 from charrnn.config import TextConfig, TrainConfig
 from charrnn.errors import RunError
+from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
 from charrnn.runs.checkpoint import load, read_note
 from charrnn.text.vocabulary import Tokens
@@ -90,8 +91,6 @@ def run(args: argparse.Namespace) -> int:
     score = evaluate(model, parts[split])
     counted: dict[str, float] = {}
     if args.baselines:
-        from charrnn.measures.baselines import baselines
-
         learned = own.split(settings.val_fraction, settings.test_fraction).train
         counted = baselines(learned, parts[split], len(model.vocabulary))
     if args.json:

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -21,13 +20,12 @@ from charrnn.commands.flags import (
     given,
 )
 from charrnn.commands.terminal import Writer
+from charrnn.commands.texts import training_part
 from charrnn.config import SampleConfig, Whole
 from charrnn.errors import TextError
 from charrnn.files import read_small
+from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.runs.checkpoint import load
-
-if TYPE_CHECKING:
-    from charrnn.measures.novelty import Novelty
 
 AT_ONCE = 64  # texts of one drawing
 PRIME_BYTES = 64 * 10**6
@@ -77,10 +75,7 @@ def run(args: argparse.Namespace) -> int:
     config = SampleSettings(**given(args, SampleSettings))
     model = load(args.run, config.which)
     prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
-    if args.novelty:
-        from charrnn.commands.texts import training_part
-
-        learned = training_part(Path(args.run), model)
+    learned = training_part(Path(args.run), model) if args.novelty else None
     texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
     with threadpool_limits(1, "blas"):
@@ -100,9 +95,7 @@ def run(args: argparse.Namespace) -> int:
                 if args.novelty:
                     texts[0].append(token)
             writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
-    if args.novelty:
-        from charrnn.measures.novelty import novelty
-
+    if learned is not None:
         newline = next(iter(model.vocabulary.encode("\n", ignore_unknown=True).tolist()), None)
         ended = [config.stop.startswith("\n") and len(text) < config.length for text in texts]
         report = novelty(learned, prime, texts, newline, ended)
@@ -119,13 +112,12 @@ def read_prime(prime: str) -> str | bytes:
     return read_small(Path(prime[1:]), PRIME_BYTES) if prime.startswith("@") else prime
 
 
-def in_words(report: "Novelty", unit: str) -> str:
+def in_words(report: Novelty, unit: str) -> str:
     """What ``charrnn sample --novelty`` says."""
-    lengths = list(report.substrings)
-    shares = ["–" if (share := report.share(length)) is None else f"{share:.1%}" for length in lengths]
+    shares = ["–" if (share := report.share(length)) is None else f"{share:.1%}" for length in LENGTHS]
     copies = f"{report.copies} of {report.lines} lines {'is a copy' if report.copies == 1 else 'are copies'}"
     return (
-        f"of its substrings of {listed(lengths)} {unit} {listed(shares)} stand in the training text\n"
+        f"of its substrings of {listed(LENGTHS)} {unit} {listed(shares)} stand in the training text\n"
         f"{copies if report.lines else 'no line is complete'}"
     )
 
