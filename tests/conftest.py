@@ -1,9 +1,13 @@
 """What several tests share: a small text, a small finished run, and the command line in-process."""
 
+import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -16,6 +20,7 @@ from charrnn.runs.checkpoint import read_arrays
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")
 
+ROOT = Path(__file__).parents[1]
 PROVERB = "the fox who asked twice was answered once; the hen who never asked knew.\n"
 
 
@@ -51,6 +56,26 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert arrays[key].dtype == others[key].dtype
     assert position(one) == position(other)
     assert metrics(one) == metrics(other)
+
+
+def start(*words: object, **options: Any) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "charrnn", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def says_what_is_wrong(*words: object) -> str:
+    """Run a command: it does its work, or ends with a line or two and the exit code 2. Returns: those."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    err.seek(0)
+    said = err.read()
+    assert code == 0 or (code == 2 and 1 <= said.count("\n") <= 2), (code, said[:2000])
+    return said
 
 
 class Outcome(NamedTuple):

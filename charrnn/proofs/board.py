@@ -10,7 +10,7 @@ from charrnn.layers import Array
 from charrnn.proofs.calculus import TOLERANCE, Proof
 
 
-def lines(proofs: Iterable[Proof]) -> Iterator[str]:
+def lines(proofs: Iterable[Proof], width: int = 80) -> Iterator[str]:
     """Each rule with its equation, and under it each derivative: the tensor, the trick, the difference."""
     proofs = list(proofs)
     for rule, group in groupby(proofs, lambda proof: proof.rule):

@@ -1,6 +1,5 @@
 """The exercises of DERIVATION.md: a reader's functions against the exact derivative."""
 
-import runpy
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharRNNError
+from charrnn.files import read_small
 from charrnn.layers import Array
 from charrnn.proofs.calculus import contract, jacobian
 
 T, B, H, V = 4, 3, 5, 6
+ANSWER_BYTES = 10**6
 DRAWS = 2  # an answer must be right on each
 
 
@@ -121,12 +122,10 @@ def mark(path: Path, rng: np.random.Generator) -> Iterator[Reply]:
     Raises:
         CharRNNError: the file cannot be read or run, or answers no exercise.
     """
+    source = read_small(path, ANSWER_BYTES)
+    answers: dict[str, Any] = {"__name__": __name__}  # of a module that exists: dataclasses look theirs up
     try:
-        path.read_bytes()
-    except OSError as error:
-        raise CharRNNError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        answers = runpy.run_path(str(path))
+        exec(compile(source, str(path), "exec"), answers)
     except (Exception, SystemExit) as error:  # whatever its owner's code raises
         raise CharRNNError(f"{path}: {_described(error, path)}") from None
     draws = [exercises(rng) for _ in range(DRAWS)]

@@ -118,7 +118,6 @@ def test_files_that_are_no_answers(cli, tmp_path, text, message):
     assert outcome.code == 2
     assert message in outcome.err
     assert "cannot be read" in cli("derive", "--answer", tmp_path / "nowhere.py").err
-    assert "cannot be read" in cli("derive", "--answer", "").err
 
 
 def test_replies_have_one_form(cli, tmp_path):
@@ -177,8 +176,8 @@ def test_the_answer_to_a_planted_error_is_marked(cli, number, error):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--broken", 0], "invalid choice"),
-        (["--broken", len(broken.PLANTED) + 1], "invalid choice"),
+        (["--broken", 0], "should be a whole number from 1 to"),
+        (["--broken", len(broken.PLANTED) + 1], "should be a whole number from 1 to"),
         (["--is", "B5"], "say which error with --broken N"),
         (["--walk", "--is", "B5"], "say which error with --broken N"),
         (["--walk", "--json"], "--walk has no --json or --markdown form"),
