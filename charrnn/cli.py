@@ -10,16 +10,13 @@ import json
 import math
 import os
 import shlex
-import signal
 import sys
 import textwrap
-import threading
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -36,6 +33,15 @@ from charrnn.commands.flags import (
     part_of,
 )
 from charrnn.commands.terminal import Writer, shown
+from charrnn.commands.texts import (
+    default_out,
+    read_corpus,
+    reading_of,
+    source_of,
+    text_of_run,
+    text_to_train_on,
+    training_part,
+)
 from charrnn.config import (
     BenchConfig,
     DeriveConfig,
@@ -46,24 +52,23 @@ from charrnn.config import (
     TrainConfig,
     flag,
 )
-from charrnn.errors import AnotherTextError, CharRNNError, ConfigError, Interrupted, RunError, TextError
+from charrnn.errors import CharRNNError, ConfigError, Interrupted, RunError, TextError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
-from charrnn.model.charrnn import CharRNN
 from charrnn.proofs.board import board, lines, markdown
 from charrnn.proofs.cells import derive
 from charrnn.proofs.exercises import mark
 from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
-from charrnn.runs.checkpoint import Lock, is_run, load, read_note
+from charrnn.runs.checkpoint import CorpusNote, load, read_note
 from charrnn.text.corpus import Corpus
-from charrnn.text.reading import STDIN, check_encoding, corpus_name, read_file
+from charrnn.text.reading import read_file
 from charrnn.text.streams import Streams
-from charrnn.text.tokens import TOKENS, nearest_folder, place
+from charrnn.text.tokens import TOKENS
 from charrnn.text.vocabulary import Tokens
 from charrnn.training.bench import bench, plan
 from charrnn.training.shards import available_cores, choose_threads
-from charrnn.training.trainer import Progress, must_be_free, package_version, train
+from charrnn.training.trainer import Progress, package_version, train
 from charrnn.views.plotting import plot_losses
 
 MANY = 20_000  # derivatives: more take too long to check one by one unasked
@@ -137,13 +142,13 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
 
 def train_command(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
+    kept: CorpusNote | None = None
     must_agree(args)
     out = Path(args.out or default_out(args.corpus))
     if args.resume:
         saved = read_note(out)
-        kept = saved["corpus"]
-        values |= saved["settings"] | part_of(kept, TextConfig)
+        kept = CorpusNote.model_construct(**saved["corpus"])
+        values |= saved["settings"] | reading_of(kept, args.corpus)
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
@@ -158,7 +163,10 @@ def train_command(args: argparse.Namespace) -> int:
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     if args.gradcheck:
-        corpus = read_corpus(args.corpus or sources_of(kept), reading)
+        if kept and not args.corpus:
+            corpus = text_of_run(out, kept, "Name it: ")
+        else:
+            corpus = read_corpus(args.corpus, reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return check(corpus, GradcheckConfig(**common, quick=True))
     corpus, cache = text_to_train_on(args, settings, kept, out)
@@ -181,7 +189,7 @@ def train_command(args: argparse.Namespace) -> int:
             init_from=args.init_from,
             allow_changed_corpus=args.allow_changed_corpus,
             about={
-                "sources": [source_of(path) for path in args.corpus] or sources_of(kept),
+                "sources": kept.sources if kept and not args.corpus else list(map(source_of, args.corpus)),
                 "cache_dir": "" if cache == out / TOKENS else str(cache),
                 **reading,
             },
@@ -227,64 +235,6 @@ def must_start_alone(args: argparse.Namespace, values: dict[str, Any], where: st
             raise ConfigError(
                 f"{where}{flag(name)} has no effect with --init-from, whose weights are taken over"
             )
-
-
-def text_to_train_on(
-    args: argparse.Namespace, settings: dict[str, Any], kept: dict[str, Any], out: Path
-) -> tuple[Corpus, Path]:
-    """The text, and where its tokens are kept; ``kept`` is what the run that is resumed notes of it.
-
-    Raises:
-        RunError: the folder is taken, or its run was trained on another text.
-        ConfigError: the text would be read in another way than the run's.
-    """
-    reading = part_of(settings, TextConfig)
-    must_be_free(out, overwrite=args.overwrite or args.resume)
-    if is_run(out):
-        with Lock(out):  # before a long text is read, and its tokens take the place of those there
-            pass
-    if args.resume:
-        must_be_read_alike(reading, kept)
-    cache = cache_of(kept, out)
-    if settings["cache_dir"]:
-        cache = Path(settings["cache_dir"]).absolute()
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
-    if args.resume:
-        try:
-            corpus = text_of_run(args.corpus, kept, reading, cache, any_text=args.allow_changed_corpus)
-        except AnotherTextError as error:
-            raise RunError(
-                f"{out}: this run was trained on another text: {error}. Give the text as it was; "
-                "--allow-changed-corpus goes on with this one, --out names a folder for a new run"
-            ) from None
-    else:
-        corpus = read_corpus(args.corpus, reading, cache=cache)
-    return corpus, cache
-
-
-def must_be_read_alike(reading: dict[str, Any], kept: dict[str, Any]) -> None:
-    """Make sure that a run that is resumed reads its text as before.
-
-    Raises:
-        ConfigError: as bytes and not as text, or the other way round, or in another encoding.
-    """
-    was = TextConfig(**part_of(kept, TextConfig))
-    if reading["bytes"] != was.bytes:
-        raise ConfigError(f"--bytes: this run reads its text as {'bytes' if was.bytes else 'characters'}")
-    if not was.bytes and check_encoding(reading["encoding"]) != check_encoding(was.encoding):
-        raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {was.encoding}")
-
-
-def sources_of(kept: dict[str, Any]) -> list[str]:
-    """Where the text of a run stood when it was last given, as config.json notes it."""
-    sources: list[str] = kept.get("sources", [])
-    for source in map(Path, sources):  # the note may be a stranger's: no device, no pipe
-        if source.exists() and not (source.is_file() or source.is_dir()):
-            raise TextError(f"{source}: neither a file nor a folder")
-    return sources
 
 
 def blamed(args: argparse.Namespace) -> str:
@@ -349,15 +299,19 @@ def eval_command(args: argparse.Namespace) -> int:
     model = load(run, args.which)
     note = read_note(run)
     flags = given(args, TextConfig)
+    kept = CorpusNote.model_construct(**note["corpus"])
     if args.corpus:
         how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
-        corpus = read_corpus(args.corpus, reading_of(note, model, flags), **how)
+        reading = TextConfig(**reading_of(kept, args.corpus) | flags).model_dump()
+        corpus = read_corpus(args.corpus, reading, **how)
+    elif flags:
+        raise ConfigError(f"{flag(min(flags))} has no effect without CORPUS: the run's own text is encoded")
     else:
-        remedy = "Name the CORPUS to score it as it is" + ", without --baselines" * args.baselines
-        corpus = text_learned(run, note, model, remedy, flags, args.ignore_unknown)
+        remedy = f"Name it: charrnn eval {shlex.quote(args.run)} CORPUS, or "
+        corpus = text_of_run(run, kept, remedy, vocabulary=model.vocabulary)
     own = corpus
     if args.corpus and args.baselines:
-        own = text_learned(run, note, model, "Leave out --baselines to score this CORPUS")
+        own = text_of_run(run, kept, "Leave out --baselines, or name it: ", vocabulary=model.vocabulary)
     config = TrainConfig(**note["settings"])
     split = args.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
@@ -560,165 +514,6 @@ COMMANDS = {
 def say(text: str, *, raw: bool = False) -> None:
     """Print what may hold characters of a text or a name."""
     print(text if raw else shown(text, sys.stdout), flush=True)
-
-
-def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
-    """The text that was named, or the bundled one; says what there is to say about it."""
-    if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
-        print("reading the text from standard input; Ctrl-D ends it", file=sys.stderr)
-    with ended_cleanly():
-        corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
-    for note in corpus.notes:
-        print(shown(note, sys.stderr), file=sys.stderr)
-    return corpus
-
-
-def cache_of(kept: dict[str, Any], run: Path) -> Path:
-    """Where a run's tokens are: in the --cache-dir it was trained with, if they are there; or in its folder.
-
-    (config.json may be a stranger's: nothing is made or written at a place that it alone names.)
-    """
-    shared = Path(kept.get("cache_dir", ""))
-    there = place(
-        shared, str(kept.get("sha256")), None if kept.get("bytes") else kept.get("encoding", "utf-8")
-    )
-    return shared if kept.get("cache_dir") and there.is_file() else run / TOKENS
-
-
-def text_of_run(
-    paths: Sequence[str],
-    kept: dict[str, Any],
-    reading: dict[str, Any],
-    cache: Path,
-    *,
-    any_text: bool = False,
-    **how: Any,
-) -> Corpus:
-    """The text a run was trained on: read again, unless it is in the cache and came through a pipe.
-
-    Arguments:
-        paths: where it stands now; none if that is where it was.
-        kept: what config.json notes of it.
-        any_text: it may be another text.
-
-    Raises:
-        AnotherTextError: it is not the same text any more.
-        RunError: it came through a pipe, is not piped again, and is not in the cache.
-    """
-    known, sources = str(kept.get("sha256")), sources_of(kept)
-    if any_text and paths and cache.name == TOKENS:
-        return read_corpus(paths, reading, **how)  # the run may yet refuse it, and needs what is there
-    if paths or STDIN not in sources:
-        sha256 = None if any_text else known
-        if not (cache.exists() or os.access(nearest_folder(cache), os.W_OK)):
-            return read_corpus(paths or sources, reading, sha256=sha256, **how)
-        return read_corpus(paths or sources, reading, cache=cache, sha256=sha256, **how)
-    named = {key: reading[key] for key in ("bytes", "encoding")}
-    try:
-        return Corpus.from_cache(cache, str(kept.get("name")), known, **named, progress=reading_bar)
-    except RunError as error:
-        raise RunError(
-            f"{error}. The text came through a pipe and stands nowhere else: pipe it again, "
-            "… | charrnn train - --resume --out RUN"
-        ) from None
-
-
-def reading_of(note: dict[str, Any], model: CharRNN, flags: dict[str, Any]) -> dict[str, Any]:
-    """How the text of a run is read, but for what ``flags`` say."""
-    saved = {name: value for name, value in note["corpus"].items() if name in ("encoding", "glob")}
-    return TextConfig(**saved | flags).model_dump() | {"bytes": model.vocabulary.is_bytes}
-
-
-def text_learned(
-    run: Path,
-    note: dict[str, Any],
-    model: CharRNN,
-    remedy: str,
-    flags: dict[str, Any] | None = None,
-    ignore_unknown: bool = False,
-) -> Corpus:
-    """The very text a run was trained on, encoded for its network.
-
-    Arguments:
-        note: what config.json notes.
-        remedy: what to do if it is another text by now.
-        flags: what is to be read in another way than the run noted.
-
-    Raises:
-        RunError: it is another text by now, or cannot be had any more.
-    """
-    saved, reading = note["corpus"], reading_of(note, model, flags or {})
-    how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": ignore_unknown}
-    try:
-        return text_of_run([], saved, reading, cache_of(saved, run), **how)
-    except AnotherTextError as error:
-        raise RunError(
-            f"{error}: this text has changed since {run} was trained on it, so its parts are no longer "
-            f"the same. {remedy}"
-        ) from None
-
-
-def training_part(run: Path, model: CharRNN) -> Tokens:
-    """What a run was trained on, for ``charrnn sample --novelty``."""
-    note = read_note(run)
-    config = TrainConfig(**note["settings"])
-    corpus = text_learned(run, note, model, "Leave out --novelty to sample without it")
-    return corpus.split(config.val_fraction, config.test_fraction).train
-
-
-def source_of(path: str) -> str:
-    """Where a text is to be found again: the whole path of a file or folder, - for what was piped."""
-    return STDIN if path == STDIN or Path(path).is_fifo() else str(Path(path).resolve())
-
-
-@contextmanager
-def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """A bar of bytes, for what takes longer than half a second."""
-    with tqdm(
-        desc=what,
-        total=total,
-        unit="B",
-        unit_scale=True,
-        dynamic_ncols=True,
-        delay=0.5,
-        leave=False,
-        disable=None,  # where standard error is not a terminal
-    ) as bar:
-        yield bar.update
-
-
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what goes on as Ctrl-C does, so that nothing half written is left."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped while reading", number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def bundled_text() -> Path:
-    """data/fables.txt: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
-    for folder in (here, here.parent):
-        if (folder / "data" / "fables.txt").is_file():
-            return folder / "data" / "fables.txt"
-    raise TextError("the bundled text, data/fables.txt, is not there: name a CORPUS")
-
-
-def default_out(corpus: Sequence[str]) -> Path:
-    """runs/NAME-OF-CORPUS."""
-    return Path("runs", corpus_name(corpus or [bundled_text()]))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

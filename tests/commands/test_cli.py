@@ -1,4 +1,3 @@
-import gzip
 import io
 import json
 import os
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs import checkpoint
 
 ROOT = Path(__file__).parents[2]
 ROW = r"^d(\w+) +(B\d) +(\(.*?\)) +(\S+) +(\S+) +(\(.*?\)) +(\w+)$"
@@ -116,16 +114,6 @@ def test_resume_needs_no_other_word(cli, text_file, tmp_path, monkeypatch):
     assert cli("sample", "a", "--seed", 1).out  # a cosine that was planned for 30 steps is not that for 60
 
 
-def test_a_run_of_another_encoding_is_resumed_twice_and_evaluated(cli, tmp_path):
-    path, out = tmp_path / "text.md", tmp_path / "run"
-    path.write_bytes(("naïve " + PROVERB).encode("latin-1") * 40)
-    words = ["--encoding", "latin-1", "--glob", "*.md", "--out", out, "--max-steps"]
-    assert cli("train", tmp_path, *words, 3, *TINY).code == 0
-    for steps in (6, 9):
-        assert cli("train", "--resume", "--out", out, "--max-steps", steps).code == 0
-    assert cli("eval", out).code == 0
-
-
 @pytest.mark.skipif(os.name != "posix", reason="pipes")
 def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
     words = ["--epochs", 100_000, "--sample-every", 50, "--eval-every", 0, *TINY]
@@ -163,17 +151,6 @@ def test_closed_streams_are_no_reason_to_fail(text_file):
     for closed in ("2>&-", ">&-"):
         command = f"{sys.executable} -m charrnn gradcheck {text_file} --hidden-size 2 {closed}"
         assert subprocess.run(command, shell=True, capture_output=True, check=False).returncode == 0
-
-
-def test_a_text_that_moved_is_found_where_it_was_last_given(cli, text_file, tmp_path):
-    first, second, out = tmp_path / "proverb.txt", tmp_path / "sub" / "proverb.txt", tmp_path / "run"
-    shutil.copy(text_file, first)
-    assert cli("train", first, "--out", out, "--max-steps", 2, *TINY).code == 0
-    second.parent.mkdir()
-    first.rename(second)
-    assert "no such file" in cli("eval", out).err
-    assert cli("train", second, "--resume", "--out", out, "--max-steps", 3).code == 0
-    assert cli("eval", out).code == 0
 
 
 def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_stop(tmp_path):
@@ -242,135 +219,6 @@ def test_gradcheck_of_the_network_to_be_trained(cli, text_file, tmp_path, monkey
     assert outcome.code == 0
     assert "T = 16, B = 4, H = 24, V = 20" in outcome.out
     assert list(tmp_path.iterdir()) == []
-
-
-# -- train: large, compressed and piped texts -------------------------------------------------------
-
-
-def tokens_file(path):
-    """What changes when it is written again."""
-    return path.stat().st_ino, path.stat().st_mtime_ns
-
-
-def test_the_encoded_text_is_kept_and_used_again(cli, tmp_path):
-    text, out = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text(PROVERB * 40)
-    assert cli("train", text, "--out", out, "--max-steps", 2, *TINY).code == 0
-    made = tokens_file(out / "tokens.bin")
-    assert cli("train", "--resume", "--out", out, "--max-steps", 4).code == 0
-    assert cli("eval", out).code == 0
-    assert cli("train", text, "--overwrite", "--out", out, "--max-steps", 2, *TINY).code == 0
-    assert tokens_file(out / "tokens.bin") == made
-    (out / "tokens.bin").write_bytes(b"torn")
-    outcome = cli("eval", out)
-    assert (outcome.code, outcome.err) == (
-        0,
-        f"{out / 'tokens.bin'}: damaged: not a whole file of an encoded text; it is made anew\n",
-    )
-    assert cli("eval", out).err == ""
-    text.write_text(PROVERB * 39)
-    made = tokens_file(out / "tokens.bin")
-    assert "has changed since" in cli("eval", out).err
-    assert "another text" in cli("train", "--resume", "--out", out).err
-    assert "there is a run" in cli("train", text, "--out", out).err  # said before the text is read
-    assert tokens_file(out / "tokens.bin") == made
-
-
-def test_runs_share_a_cache_dir(cli, text_file, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = ["--cache-dir", "caches", "--max-steps", 2, *TINY]
-    for out in ("a", "b"):
-        assert cli("train", text_file, "--out", out, *words).code == 0
-    (file,) = Path("caches").iterdir()
-    made = tokens_file(file)
-    assert not Path("a/tokens.bin").exists()
-    monkeypatch.chdir("/")  # it is found from everywhere
-    assert cli("eval", tmp_path / "a").code == 0
-    assert cli("train", "--resume", "--out", tmp_path / "a", "--max-steps", 3).code == 0
-    assert tokens_file(tmp_path / "caches" / file.name) == made
-    shutil.rmtree(tmp_path / "caches")  # and done without
-    assert cli("eval", tmp_path / "a").code == 0
-    assert cli("train", "--resume", "--out", tmp_path / "a", "--max-steps", 4).code == 0
-
-
-def test_a_cache_dir_that_is_a_file(cli, text_file, tmp_path):
-    outcome = cli("train", text_file, "--out", tmp_path / "run", "--cache-dir", text_file)
-    assert (outcome.code, outcome.err) == (
-        2,
-        f"charrnn train: --cache-dir {text_file}: cannot be made: File exists\n",
-    )
-
-
-def test_a_compressed_text_is_the_same_text(cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("book.txt.gz").write_bytes(gzip.compress((PROVERB * 40).encode()))
-    assert cli("train", "book.txt.gz", "--max-steps", 2, *TINY).code == 0
-    Path("book.txt").write_text(PROVERB * 40)
-    assert cli("train", "book.txt", "--resume", "--max-steps", 3).code == 0
-    Path("book.txt.gz").write_bytes(gzip.compress((PROVERB * 40).encode())[:-9])
-    outcome = cli("train", "book.txt.gz", "--out", "other")
-    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
-    assert "book.txt.gz: not a whole .gz file" in outcome.err
-    assert not Path("other").exists()
-
-
-def pipe(blob, *words, **options):
-    """The command line with ``blob`` on its standard input. Returns: exit code, output, errors."""
-    process = start(*words, stdin=subprocess.PIPE, **options)
-    out, err = process.communicate(blob, timeout=60)
-    return process.returncode, out.decode(), err.decode()
-
-
-def test_a_piped_text_is_trained_on_resumed_and_evaluated(cli, tmp_path):
-    blob, out = (PROVERB * 40).encode(), tmp_path / "runs" / "stdin"
-    code, said, _ = pipe(blob, "train", "-", "--max-steps", 2, *TINY, cwd=tmp_path)
-    assert code == 0
-    assert "stdin: 2,920 characters" in said
-    made = tokens_file(out / "tokens.bin")
-    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
-    assert cli("eval", out).code == 0
-    assert pipe(blob, "train", "-", "--resume", "--out", out, "--max-steps", 4)[0] == 0
-    code, _, errors = pipe(blob[1:], "train", "-", "--resume", "--out", out, "--max-steps", 5)
-    assert code == 2
-    assert "this run was trained on another text" in errors
-    assert tokens_file(out / "tokens.bin") == made
-    names = {path.name for path in out.iterdir()} - {".lock"}
-    assert names == {"best.npz", "config.json", "last.npz", "metrics.jsonl", "step-3.npz", "tokens.bin"}
-    whole = (out / "tokens.bin").read_bytes()
-    (out / "tokens.bin").write_bytes(whole[:-1])
-    for words in (["train", "--resume", "--out", out], ["eval", out]):
-        outcome = cli(*words)
-        assert outcome.code == 2
-        assert re.search(r"tokens.bin: damaged.* pipe it again", outcome.err)
-    assert pipe(blob, "train", "-", "--resume", "--out", out, "--max-steps", 4)[0] == 0
-    assert (out / "tokens.bin").read_bytes() == whole
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_the_text_is_read_leaves_nothing(tmp_path, number, code):
-    process = start("train", "-", "--out", tmp_path / "run", stdin=subprocess.PIPE)
-    process.stdin.write(PROVERB.encode() * 200_000)  # more than a pipe holds: it is being read
-    process.stdin.flush()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert len(errors.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.name != "posix", reason="terminals")
-def test_a_terminal_is_told_what_is_waited_for(tmp_path):
-    import pty
-
-    ours, theirs = pty.openpty()
-    process = start("train", "-", "--out", tmp_path / "run", stdin=theirs)
-    assert process.stderr.readline() == b"reading the text from standard input; Ctrl-D ends it\n"
-    os.write(ours, b"\x04")
-    assert b"standard input: the text is empty" in process.communicate(timeout=60)[1]
-    assert process.returncode == 2
-    os.close(ours)
-    os.close(theirs)
 
 
 # -- gradcheck --------------------------------------------------------------------------------------
@@ -504,24 +352,6 @@ def test_a_batch_that_cannot_be_filled_is_shrunk(cli, tmp_path):
     assert "--batch-size 32 shrunk to 8" in outcome.out
 
 
-def test_files_that_cannot_be_read(cli, tmp_path):
-    outcome = cli("train", tmp_path / "no.txt")
-    assert (outcome.code, outcome.err) == (
-        2,
-        f"charrnn train: {tmp_path / 'no.txt'}: no such file or folder\n",
-    )
-    outcome = cli("train", tmp_path)
-    assert outcome.code == 2
-    assert "no file in this folder matches '*.txt'. See --glob" in outcome.err
-
-
-@pytest.mark.parametrize("glob", ["/abs", "", "**.md"])
-def test_a_pattern_that_is_none(cli, tmp_path, glob):
-    outcome = cli("train", tmp_path, "--glob", glob)
-    assert outcome.code == 2
-    assert len(outcome.err.splitlines()) == 1
-
-
 @pytest.mark.parametrize("words", [["train"], ["sample"], ["eval"], ["train", "--resume", "--out"]])
 def test_a_name_too_long(cli, words):
     outcome = cli(*words, "x" * 300)
@@ -543,24 +373,6 @@ def test_output_that_cannot_be_written(run_folder, words):
     assert done.returncode == 2
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read anything")
-def test_a_file_without_permission(cli, tmp_path):
-    path = bad_text(tmp_path, b"abc" * 99)
-    path.chmod(0)
-    assert "Permission denied" in cli("train", path).err
-
-
-def test_an_unreadable_file(cli, tmp_path, monkeypatch):
-    path = bad_text(tmp_path, b"abc" * 99)
-
-    def refuse(self, mode):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)
-    outcome = cli("train", path, "--out", tmp_path / "run")
-    assert (outcome.code, outcome.err) == (2, f"charrnn train: {path}: cannot be read: Permission denied\n")
 
 
 @pytest.mark.parametrize(
@@ -631,16 +443,6 @@ def test_a_run_that_exists_is_left_alone(cli, text_file, run_folder):
     assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
 
 
-def test_a_text_that_changed_is_noticed(cli, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(PROVERB * 40)
-    out = tmp_path / "run"
-    assert cli("train", path, "--out", out, "--max-steps", 1, *TINY).code == 0
-    path.write_text(PROVERB * 41)
-    assert "has changed since" in cli("eval", out).err
-    assert "another text" in cli("train", "--resume", "--out", out).err
-
-
 def test_settings_in_a_run_are_not_trusted(cli, run_folder, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(run_folder, broken)
@@ -663,20 +465,6 @@ def says_what_is_wrong(words):
         code = main([str(word) for word in words])
     assert code in (0, 2)
     assert code == 0 or 1 <= len(err.getvalue().rstrip("\n").split("\n")) <= 2, err.getvalue()
-
-
-@given(
-    st.binary(max_size=200),
-    st.sampled_from(["utf-8", "utf-16", "utf-7", "cp1252", "shift_jis", "idna", "punycode", "rot13", "a\0"]),
-    st.booleans(),
-)
-def test_any_bytes_for_a_text(blob, encoding, as_bytes):
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "text.txt"
-        text.write_bytes(blob)
-        words = ["--hidden-size", 2, "--seq-length", 2, "--batch-size", 2, "--max-steps", 1]
-        words += ["--encoding", encoding, *(["--bytes"] if as_bytes else [])]
-        says_what_is_wrong(["train", text, "--out", Path(folder) / "run", *words])
 
 
 VALUES = st.integers() | st.floats() | st.booleans() | st.text(max_size=5)
@@ -726,65 +514,6 @@ def test_version_and_no_command(cli):
     assert re.fullmatch(r"charrnn \d+\.\d+\.\d+\n", cli("--version").out)
     assert cli().code == 2
     assert cli("trian").code == 2
-
-
-def test_a_refused_command_leaves_a_piped_text_where_it_is(cli, tmp_path, text_file):
-    out = tmp_path / "piped"
-    assert (
-        pipe((PROVERB * 40).encode(), "train", "-", "--max-steps", 2, *TINY, "--out", out, cwd=tmp_path)[0]
-        == 0
-    )
-    made = (out / "tokens.bin").read_bytes()
-    other = tmp_path / "other.txt"
-    other.write_text("quite another text, with 12 other characters!" * 60)
-    with checkpoint.Lock(out):
-        assert "another process" in cli("train", other, "--overwrite", "--out", out, *TINY).err
-    for words in (
-        ["--allow-changed-corpus"],
-        ["--bytes"],
-        ["--encoding", "latin-1"],
-        ["--init-from", out],
-        [],
-    ):
-        assert cli("train", other, "--resume", "--out", out, *words).code == 2, words
-    assert (out / "tokens.bin").read_bytes() == made
-    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
-
-
-def test_a_strangers_note_makes_nothing_outside_the_run(cli, tmp_path, text_file):
-    out, outside = tmp_path / "run", tmp_path / "outside"
-    assert cli("train", text_file, "--max-steps", 2, *TINY, "--out", out).code == 0
-    note = json.loads((out / "config.json").read_text())
-    note["corpus"]["cache_dir"] = str(outside)
-    (out / "config.json").write_text(json.dumps(note))
-    assert cli("train", "--resume", "--out", out, "--max-steps", 3).code == 0
-    assert not outside.exists()
-    outside.mkdir()
-    (out / "tokens.bin").unlink()
-    (out / "tokens.bin").symlink_to(outside)
-    assert cli("eval", out).code == 0
-    assert not list(outside.iterdir())
-    for wrong in (5, "a\0b"):
-        note["corpus"]["cache_dir"] = wrong
-        (out / "config.json").write_text(json.dumps(note))
-        assert "cache_dir" in cli("eval", out).err
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
-def test_a_pipe_in_place_of_the_tokens_is_no_hang(cli, tmp_path, text_file):
-    out = tmp_path / "run"
-    assert cli("train", text_file, "--max-steps", 2, *TINY, "--out", out).code == 0
-    (out / "tokens.bin").unlink()
-    os.mkfifo(out / "tokens.bin")
-    assert cli("eval", out).code == 0
-
-
-def test_a_run_on_a_file_whose_name_is_not_utf8(cli, tmp_path):
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.txt"))
-    path.write_text(PROVERB * 40)
-    assert cli("train", path, "--max-steps", 2, *TINY, "--out", tmp_path / "run").code == 0
-    assert cli("train", "--resume", "--max-steps", 3, "--out", tmp_path / "run").code == 0
-    assert cli("eval", tmp_path / "run").code == 0
 
 
 @pytest.mark.parametrize(
@@ -859,7 +588,7 @@ def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path)
         outcome = cli("train", "--resume", "--out", tmp_path, *change)
         assert outcome.code == 2
         assert f"{change[0]} {change[1]}: this run has" in outcome.err
-        assert len(outcome.err.splitlines()) == 1
+        assert len(outcome.err.splitlines()) <= 2
     outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 4, "--dropout", 0.1)
     assert outcome.code == 0
     assert "--dropout 0.2 → 0.1" in outcome.out
