@@ -111,5 +111,5 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line. Returns: ``code``."""
     with suppress(OSError):  # there may be no terminal any more
         line = f"{' '.join(filter(None, ('charrnn', args.command)))}: {as_typed(message)}"
-        print(shown(line, sys.stderr), file=sys.stderr)
+        print(shown(line, sys.stderr).replace("\n", r"\n"), file=sys.stderr)  # names may have newlines
     return code

@@ -26,15 +26,16 @@ from charrnn.commands.terminal import as_typed, framed, program, say, shown, wra
 from charrnn.commands.texts import (
     default_out,
     read_corpus,
+    reading_of,
     source_of,
-    sources_of,
+    text_of_run,
     text_to_train_on,
 )
 from charrnn.config import CacheConfig, GradcheckConfig, TextConfig, TrainConfig, flag
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.measures.baselines import baselines
-from charrnn.runs.checkpoint import load, read_note
+from charrnn.runs.checkpoint import CorpusNote, load, read_note
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS
 from charrnn.training.trainer import Progress, Result, train
@@ -101,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     if args.gradcheck:
-        corpus = read_corpus(args.corpus or sources_of(kept), reading)
+        text = text_of_run(out, kept, "Name it: ") if kept and not args.corpus else None
+        corpus = text or read_corpus(args.corpus, reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return gradcheck.check(corpus, GradcheckConfig(**common, quick=True))
     corpus, cache = text_to_train_on(args, settings, kept, out)
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             init_from=args.init_from,
             allow_changed_corpus=args.allow_changed_corpus,
             about={
-                "sources": [source_of(source) for source in args.corpus] or sources_of(kept),
+                "sources": kept.sources if kept and not args.corpus else list(map(source_of, args.corpus)),
                 "cache_dir": "" if cache == out / TOKENS else str(cache),
                 **reading,
             },
@@ -138,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 # -- settings ---------------------------------------------------------------------------------------
 
 
-def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], CorpusNote | None]:
     """The settings of a run, and what the run that is resumed notes of its text.
 
     A flag beats the file of --config, which beats the run that is resumed or whose weights are taken over.
@@ -152,11 +154,11 @@ def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], 
     TrainSettings(**part_of(flags, TextConfig))
     must_start_alone(args, flags)
     values: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
+    kept: CorpusNote | None = None
     if args.resume:
         saved = read_note(out)
-        kept = saved["corpus"]
-        values |= saved["settings"] | part_of(kept, TextConfig)
+        kept = CorpusNote.model_construct(**saved["corpus"])
+        values |= saved["settings"] | reading_of(kept, args.corpus)
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):

@@ -407,7 +407,7 @@ class CorpusNote(BaseModel):
 
     name: str = Field(max_length=1000)
     size: int = Field(ge=0)
-    sha256: str = Field(max_length=64)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
     characters: int = Field(ge=0)
     vocabulary_size: int = Field(ge=2)
     sources: list[PathName] = []
@@ -507,5 +507,7 @@ def clear(run: Path) -> None:
 def tidy(run: Path) -> None:
     """Take away what a writer left beside its place when it was killed."""
     for path in run.iterdir():
-        if re.fullmatch(r"\.(config\.json|tokens\.bin|(last|best|step-[0-9]+)\.npz)\.new", path.name):
+        if re.fullmatch(
+            r"\.(config\.json|tokens\.bin(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new", path.name
+        ):
             path.unlink(missing_ok=True)

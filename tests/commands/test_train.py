@@ -348,7 +348,7 @@ def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path)
         outcome = cli("train", "--resume", "--out", tmp_path, *change)
         assert outcome.code == 2
         assert f"{change[0]} {change[1]}: this run has" in outcome.err
-        assert len(outcome.err.splitlines()) == 1
+        assert len(outcome.err.splitlines()) == 2  # the first says where the text is from
     outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 4, "--dropout", 0.1)
     assert outcome.code == 0
     assert "--dropout 0.2 → 0.1" in outcome.out

@@ -244,10 +244,10 @@ def test_a_text_that_changes(text, whole, tmp_path):
     shutil.copy(text, copy)
     finish(*training(copy, out, 40))
     copy.write_text(PROVERB * 39)
-    _, err = finish("train", "--resume", "--out", out, code=2)
+    words = ["train", copy, "--resume", "--out", out, "--max-steps"]
+    _, err = finish(*words, 50, code=2)
     assert "this run was trained on another text" in err
     assert "--allow-changed-corpus" in err
-    words = ["train", "--resume", "--out", out, "--max-steps"]
     assert "another text than before" in finish(*words, 50, "--allow-changed-corpus")[0]
     finish(*words, 60)  # it is the run's text now
 
