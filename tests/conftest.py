@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -51,6 +51,16 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert arrays[key].dtype == others[key].dtype
     assert position(one) == position(other)
     assert metrics(one) == metrics(other)
+
+
+class Told:
+    """The progress of a run: the arguments of each call, by the method's name."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[Any, ...]]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.calls.setdefault(name, []).append(what)
 
 
 class Outcome(NamedTuple):
