@@ -1,4 +1,4 @@
-"""Runs beside those of a second trainer, which has only the settings and the first weights from the package.
+"""Runs beside those of a second trainer, which takes only settings and first weights from the package.
 
 It is as plain as can be: derivatives come from a tape of operations, figures from loops over the characters.
 Everything is float64; T steps, B rows, L layers, H activations, V characters, P parameters.
@@ -20,7 +20,7 @@ import charrnn
 
 
 def words(seed: int, n: int) -> str:
-    """A text of n characters: words that keep coming back, in an order that cannot be learned."""
+    """A text of n characters: words that keep coming back, in an order drawn evenly."""
     rng = np.random.default_rng(seed)
     known = ["".join(rng.choice(list("aeioubdkmst"), rng.integers(2, 6))) for _ in range(30)]
     return " ".join(rng.choice(known, n))[:n]
@@ -63,7 +63,7 @@ class Traced(NDArrayOperatorsMixin):
 
 
 def backpropagate(tape: list[Traced]) -> None:
-    """Set the gradient of everything on a tape, by the sum of what stands last on it."""
+    """Set the gradients of the last array on a tape, a single number, with respect to all the others."""
     tape[-1].gradient += 1
     for result in reversed(tape):
         if result.origin:
@@ -71,14 +71,18 @@ def backpropagate(tape: list[Traced]) -> None:
             for x, derivative in zip(operands, DERIVATIVES[ufunc], strict=True):
                 if isinstance(x, Traced):
                     part = derivative(result.gradient, result.value, *values)
-                    x.gradient += part.sum(axis=tuple(range(part.ndim - x.gradient.ndim)))
+                    rows = tuple(range(part.ndim - x.gradient.ndim))  # that a bias was added to
+                    x.gradient += part.sum(axis=rows)
 
 
 # -- the trainer ------------------------------------------------------------------------------------
 
 
 def weight(steps: int, T: int) -> float:
-    """What a window of 1 to T steps counts, in a mean loss and in its own gradient: as much as a full one."""
+    """The weight of a window of 1 to T steps in a mean loss, and the factor on its gradient.
+
+    A short window counts as much as a full one; this is the one place here that says so.
+    """
     return 1.0
 
 
@@ -169,12 +173,11 @@ class Optimizer:
 
 
 def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
-    """What ``charrnn.train`` is to come to, from the same weights."""
+    """Train from these first weights. Returns: everything that ``charrnn.train`` should come to."""
     characters = sorted(set(text))
     tokens = np.array([characters.index(character) for character in text])
-    n, for_test, for_val = (
-        round(len(text) * part) for part in (1, config.test_fraction, config.val_fraction)
-    )
+    n = len(text)
+    for_val, for_test = round(n * config.val_fraction), round(n * config.test_fraction)
     training, val, test = np.split(tokens, [n - for_test - for_val, n - for_test])
     windows = windows_of(training, config)
     total = min(config.epochs * len(windows), config.max_steps or math.inf)
@@ -193,7 +196,8 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
             states = [np.zeros((B, config.hidden_size))] * (config.num_layers * CELLS[config.cell][1])
         masks = masks_of(config, step, B, steps)
         loss, g, states = loss_and_gradient(config, p, window, states, masks)
-        g *= weight(steps, config.seq_length)
+        counts = weight(steps, config.seq_length)
+        g *= counts
         norm, rate = math.sqrt((g**2).sum()), learning_rate(config, step, total, len(windows))
         if config.clip_value:
             g = np.maximum(-config.clip_value, np.minimum(config.clip_value, g))
@@ -202,7 +206,7 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
         optimizer.step(g, rate)
         step, val_loss = step + 1, None
         run.characters += B * steps
-        since_line.append((loss, weight(steps, config.seq_length)))
+        since_line.append((loss, counts))
         since_score.append(since_line[-1])
         if step == total or (eval_every and step % eval_every == 0):
             val_loss = score(config, p, val)
