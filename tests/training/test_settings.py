@@ -134,6 +134,18 @@ def test_a_setting_of_training_changes_just_what_it_should(name):
     assert differences(one, other) == set(changes.split())
 
 
+def test_a_worker_keeps_as_few_activations_as_the_first_shard(tmp_path, monkeypatch):
+    """Where both have the same text, a gradient is two equal halves: its bits are those of one shard."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    weights = []
+    for rows in (1, 2):
+        settings = {"batch_size": rows, "threads": rows, "recompute_every": 3}
+        config = charrnn.TrainConfig(**SHARED | settings, val_fraction=0, test_fraction=0)
+        corpus = charrnn.Corpus.from_text(PROVERB * 3 * rows + PROVERB[0])
+        weights.append(charrnn.train(corpus, config, tmp_path / f"{rows}").model.parameters.flat)
+    np.testing.assert_array_equal(*weights)
+
+
 # -- sampling ---------------------------------------------------------------------------------------
 
 DRAWN = {"length": 80, "temperature": 0.8, "seed": 0}
