@@ -78,6 +78,16 @@ def says_what_is_wrong(*words: object) -> str:
     return said
 
 
+class Told:
+    """The progress of a run: the arguments of each call, by the method's name."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[Any, ...]]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.calls.setdefault(name, []).append(what)
+
+
 class Outcome(NamedTuple):
     code: int
     out: str
