@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CharRNNError as error:
         return fail(args, str(error), 2)
     except MemoryError as error:
-        return fail(args, f"not enough memory: {error}. Ask for a smaller network or smaller windows", 2)
+        return fail(
+            args, f"not enough memory: {str(error).rstrip('.')}. Ask for a smaller network or windows", 2
+        )
     except Interrupted as stopped:
         return fail(args, str(stopped), 128 + stopped.signal)
     except KeyboardInterrupt:

@@ -94,10 +94,10 @@ if TYPE_CHECKING:
     CellName = str
 else:
     CellName = Literal[tuple(CELLS)]  # the table has their names
-Whole = Annotated[int, Field(lt=2**63)]  # beyond it, arithmetic on arrays and clocks overflows
-Size = Annotated[int, Field(ge=1, le=1_000_000_000)]  # of an axis
+Whole = Annotated[int, Field(ge=0, lt=2**63)]  # beyond it, arithmetic on arrays and clocks overflows
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**128)]
-Threads = Literal["auto"] | Annotated[Whole, Field(ge=1)]
+Threads = Literal["auto"] | Positive
 
 
 class TextConfig(Settings):
@@ -161,8 +161,8 @@ class ModelConfig(Settings):
 class WindowConfig(Settings):
     """The windows of a step."""
 
-    seq_length: Size = Field(default=64, description="characters in a window, T; BPTT runs through all")
-    batch_size: Size = Field(default=32, description="parallel streams, B")
+    seq_length: Positive = Field(default=64, description="characters in a window, T; BPTT runs through all")
+    batch_size: Positive = Field(default=32, description="parallel streams, B")
 
 
 class OptimizerConfig(Settings):
@@ -189,7 +189,7 @@ class OptimizerConfig(Settings):
         default="cosine", description="the learning rate over the run, after warm-up"
     )
     warmup_steps: Whole = Field(
-        default=100, ge=0, description="steps of linear rise: Adam's first estimates are poor"
+        default=100, description="steps of linear rise: Adam's first estimates are poor"
     )
     min_learning_rate_ratio: float = Field(
         default=0.01, ge=0, le=1, description="cosine: the last rate as a part of the peak"
@@ -197,8 +197,8 @@ class OptimizerConfig(Settings):
     learning_rate_decay: float = Field(
         default=0.97, gt=0, le=1, description="step: factor on the rate at each new epoch"
     )
-    learning_rate_decay_after: Whole = Field(
-        default=10, ge=1, description="step: the first decay comes after so many epochs"
+    learning_rate_decay_after: Positive = Field(
+        default=10, description="step: the first decay comes after so many epochs"
     )
     clip_norm: float = Field(
         default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"
@@ -227,8 +227,8 @@ class OptimizerConfig(Settings):
 class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     """The run."""
 
-    epochs: Whole = Field(default=50, ge=1, description="passes over the training part")
-    max_steps: Whole = Field(default=0, ge=0, description="end after so many steps; 0 is no limit")
+    epochs: Positive = Field(default=50, description="passes over the training part")
+    max_steps: Whole = Field(default=0, description="end after so many steps; 0 is no limit")
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
@@ -239,27 +239,25 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     )
     recompute_every: Whole = Field(
         default=0,
-        ge=0,
         description="keep the activations of every K-th time step only and compute the others again, for "
         "long windows; 0 keeps all within --memory-budget",
     )
-    memory_budget: Whole = Field(
+    memory_budget: Positive = Field(
         default=1000,
-        ge=1,
         description="MB that the activations of a window may take; past it one step in √T is kept",
     )
-    eval_every: Annotated[Whole, Field(ge=0)] | None = Field(
+    eval_every: Whole | None = Field(
         default=None,
         description="steps between validations; 0 is only at the end (default: an epoch)",
     )
-    sample_every: Whole = Field(default=500, ge=0, description="steps between samples; 0 is only at the end")
-    log_every: Whole = Field(default=10, ge=1, description="steps between lines in metrics.jsonl")
+    sample_every: Whole = Field(default=500, description="steps between samples; 0 is only at the end")
+    log_every: Positive = Field(default=10, description="steps between lines in metrics.jsonl")
     save_every: float = Field(
         default=60.0, ge=0, description="seconds between saves of last.npz, besides those at validations"
     )
-    keep: Whole = Field(default=2, ge=1, description="saves kept: last.npz and the ones before it")
+    keep: Positive = Field(default=2, description="saves kept: last.npz and the ones before it")
     patience: Whole = Field(
-        default=0, ge=0, description="end after so many validations without a better one; 0 is off"
+        default=0, description="end after so many validations without a better one; 0 is off"
     )
     max_rollbacks: int = Field(
         default=3,
@@ -304,11 +302,11 @@ class SampleSettings(TypedDict, total=False):
 class SampleConfig(Settings):
     """Sampling."""
 
-    length: Whole = Field(default=1000, ge=0, description="characters to draw, not counting the prime text")
+    length: Whole = Field(default=1000, description="characters to draw, not counting the prime text")
     temperature: float = Field(
         default=0.6, ge=0, description="below 1 is safer, above 1 wilder; 0 takes the likeliest character"
     )
-    top_k: Whole = Field(default=0, ge=0, description="draw from the k likeliest characters; 0 is off")
+    top_k: Whole = Field(default=0, description="draw from the k likeliest characters; 0 is off")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="draw from the likeliest characters that hold this mass"
     )
@@ -320,10 +318,10 @@ class DeriveConfig(Settings):
     """The example."""
 
     cell: CellName = Field(default="rnn", description="the recurrent layer: rnn (tanh), gru or lstm")
-    time_steps: Size = Field(default=3, description="T")
-    batch_size: Size = Field(default=2, description="rows of the batch, B")
-    hidden_size: Size = Field(default=2, description="activations in the hidden state, H")
-    vocabulary_size: Size = Field(default=3, ge=2, description="characters, V")
+    time_steps: Positive = Field(default=3, description="T")
+    batch_size: Positive = Field(default=2, description="rows of the batch, B")
+    hidden_size: Positive = Field(default=2, description="activations in the hidden state, H")
+    vocabulary_size: Positive = Field(default=3, ge=2, description="characters, V")
     seed: Seed = Field(default=0, description="of the numbers in it")
 
     @model_validator(mode="after")
@@ -345,8 +343,8 @@ class GradcheckConfig(WindowConfig, ModelConfig):
 
     hidden_size: int = Field(default=8, ge=1, le=1_000_000, description="activations in the hidden state, H")
     dtype: Literal["float64"] = Field(default="float64", description="precision of the check")
-    seq_length: Size = Field(default=5, description="characters in a window, T")
-    batch_size: Size = Field(default=3, description="rows of the batch, B")
+    seq_length: Positive = Field(default=5, description="characters in a window, T")
+    batch_size: Positive = Field(default=3, description="rows of the batch, B")
     method: Literal["complex", "central"] = Field(
         default="complex", description="complex step, exact to rounding; or central differences"
     )

@@ -18,19 +18,13 @@ def file_name(word: str) -> str:
     """Return ``word`` if a file or folder can be called that.
 
     Raises:
-        ValueError: none can; says why.
+        ValueError: none can; says why. Of a lone surrogate that is a UnicodeEncodeError.
     """
     if not word:
         raise ValueError("it is empty; expected the name of a file or folder")
     if "\0" in word:
         raise ValueError("no file can be called that: it has a NUL character")
-    try:
-        too_long = len(os.fsencode(word)) > LONGEST_PATH or any(
-            len(part) > LONGEST_NAME for part in Path(word).parts
-        )
-    except UnicodeEncodeError:
-        raise ValueError("no file can be called that: it has a lone surrogate") from None
-    if too_long:
+    if len(os.fsencode(word)) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in Path(word).parts):
         raise ValueError(os.strerror(errno.ENAMETOOLONG))
     return word
 

@@ -21,7 +21,7 @@ from charrnn.commands.flags import (
 )
 from charrnn.commands.terminal import Writer
 from charrnn.commands.texts import training_part
-from charrnn.config import SampleConfig, Whole
+from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError
 from charrnn.files import read_small
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
@@ -34,9 +34,8 @@ PRIME_BYTES = 64 * 10**6
 class SampleSettings(SampleConfig, SavedConfig):
     """The texts."""
 
-    num_samples: Whole = Field(
+    num_samples: Positive = Field(
         default=1,
-        ge=1,
         description="texts to draw; several are drawn 64 at a time, and a newline ends each",
     )
 

@@ -91,3 +91,10 @@ def test_a_name_takes_any_value_or_says_what_is_wrong(quick, command):
 def test_a_value_is_judged_before_files_are_read(quick, command, flag):
     """Or else the table proves nothing. A lone surrogate is no value of any of these flags."""
     assert flag in quick(command, *BESIDE.get(flag, NAMES[command]), f"{flag}=\ud800")
+
+
+@pytest.mark.parametrize("size", ["9" * 400, 2**63 - 1, 2**62])
+def test_a_window_of_any_size_is_measured_or_refused(quick, monkeypatch, text_file, size):
+    monkeypatch.setattr("charrnn.training.bench.PEAK_SIZE", 8)
+    said = quick("bench", text_file, "--seq-length", size, "--batch-size", size)
+    assert "--seq-length" in said or "not enough memory" in said
