@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +60,23 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
 
 
-def start(*words: object, **options: Any) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own."""
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> Iterator[None]:
+    """Signals act as usual, here and in every process started, although the shell may ignore some (nohup)."""
+    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): handler for name, handler in usual.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
+    """The command line in a process of its own, with ``env`` beside the usual variables."""
     command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+    return subprocess.Popen(command, env=variables, **pipes | options)
 
 
 def says_what_is_wrong(*words: object) -> str:

@@ -108,11 +108,8 @@ def test_a_terminal_that_is_closed_is_a_signal_and_loses_nothing(text_file, tmp_
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "charrnn", "train", text_file, "--out", tmp_path / "run", *TINY]
-    command += ["--epochs", 100_000, "--log-every", 1]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+    words = ["train", text_file, "--out", tmp_path / "run", "--epochs", 100_000, "--log-every", 1, *TINY]
+    process = start(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         os.read(ours, 1000)
@@ -126,7 +123,7 @@ def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_stop(tmp_path):
     path = tmp_path / "zh.txt"
     path.write_text("寒随穷律变，春逐鸟声开。\n" * 60)
     words = ["--out", tmp_path / "run", "--max-steps", 12, "--sample-every", 5, *TINY]
-    process = start("train", path, *words, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    process = start("train", path, *words, env={"PYTHONIOENCODING": "ascii"})
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b"\\u" in out

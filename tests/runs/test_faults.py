@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 
+import conftest
 import pytest
 from conftest import PROVERB, assert_same_run, position
 
@@ -24,17 +25,11 @@ from charrnn.training import trainer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 SMALL = ["--hidden-size", 8, "--seq-length", 8, "--batch-size", 4, "--warmup-steps", 5, "--threads", 1]
 KILLS = {1: 17, 2: 17, 3: 17}  # seed: how many
 
 
-def start(*words, **options):
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes | options)
+start = partial(conftest.start, text=True)
 
 
 def finish(*words, code=0, **options):
