@@ -350,6 +350,12 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     per_step: bool = Field(
         default=False, description="also each step's summand against its own copy of the parameter"
     )
+    recompute_every: int = Field(
+        default=0,
+        ge=0,
+        description="check the gradients that are computed in segments of K steps, as in training; 0 checks "
+        "those of the whole window",
+    )
     seed: int = Field(default=0, ge=0, description="of the parameters, the state and the projections")
 
 

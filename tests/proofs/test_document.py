@@ -9,8 +9,8 @@ from planted import ERRORS
 
 import charrnn
 from charrnn.layers import CELLS
-from charrnn.proofs.calculus import EQUATIONS
 from charrnn.proofs.cells import derive
+from charrnn.proofs.equations import EQUATIONS
 from charrnn.proofs.exercises import exercises
 
 PACKAGE = Path(charrnn.__file__).parent
