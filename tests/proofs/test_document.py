@@ -11,8 +11,8 @@ import charrnn
 from charrnn import layers
 from charrnn.layers import CELLS
 from charrnn.proofs import picture
-from charrnn.proofs.calculus import EQUATIONS
 from charrnn.proofs.cells import derive
+from charrnn.proofs.equations import EQUATIONS
 from charrnn.proofs.exercises import exercises
 from charrnn.proofs.window import gradients
 

@@ -5,7 +5,8 @@ import pytest
 
 from charrnn import layers
 from charrnn.proofs import broken, flow, walk
-from charrnn.proofs.calculus import EQUATIONS, TOLERANCE
+from charrnn.proofs.calculus import TOLERANCE
+from charrnn.proofs.equations import EQUATIONS
 from charrnn.proofs.exercises import exercises
 
 # ruff: noqa: E501
