@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def print_version() -> int:
     """Print the version. Returns: the exit code."""
-    from charrnn.training.trainer import package_version
+    from charrnn.runs.note import package_version
 
     print(f"charrnn {package_version()}")
     return 0

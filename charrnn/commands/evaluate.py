@@ -23,11 +23,11 @@ from charrnn.commands.flags import (
 )
 from charrnn.commands.terminal import say
 from charrnn.commands.texts import read_corpus, reading_of, text_of_run
-from charrnn.config import TextConfig, TrainConfig, flag
+from charrnn.config import TextConfig, flag
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
-from charrnn.runs.checkpoint import CorpusNote, load, read_note
+from charrnn.runs import load, read_note
 from charrnn.text.vocabulary import Tokens
 
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     model = load(folder, config.which)
     note = read_note(folder)
     flags = given(args, TextConfig)
-    kept = CorpusNote.model_construct(**note["corpus"])
+    kept = note.corpus
     if args.corpus:
         how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
         reading = TextConfig(**reading_of(kept, args.corpus) | flags).model_dump()
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     own = corpus
     if args.corpus and args.baselines:
         own = text_of_run(folder, kept, "Leave out --baselines, or name it: ", vocabulary=model.vocabulary)
-    settings = TrainConfig(**note["settings"])
+    settings = note.settings
     split = config.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
     if split != "all":

@@ -8,30 +8,27 @@ else is opened. Nothing is written but in the run's folder and where this comman
 import argparse
 import os
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
 from charrnn.commands.terminal import shown
-from charrnn.config import TextConfig, TrainConfig
-from charrnn.errors import AnotherTextError, ConfigError, Interrupted, RunError, TextError
+from charrnn.config import TextConfig
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs.checkpoint import CorpusNote, Lock, is_run, read_note
+from charrnn.runs import CorpusNote, read_note
+from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.text.reading import STDIN, check_encoding, corpus_name, files_in
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
-from charrnn.training.resume import in_the_words_of
-from charrnn.training.trainer import must_be_free
+from charrnn.training.start import in_the_words_of
 
 # -- what a user names ------------------------------------------------------------------------------
 
@@ -40,7 +37,7 @@ def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any
     """Read the text that ``paths`` name, or the bundled one, and print its notes."""
     if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
         print("reading the text from standard input; Ctrl-D ends it", file=sys.stderr)
-    with ended_cleanly():
+    with stops_raised("stopped while reading"):
         corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
     return noted(corpus)
 
@@ -87,26 +84,6 @@ def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object
         yield bar.update
 
 
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the reading as Ctrl-C does, so that nothing half-written is left."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped while reading", number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores one
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
 # -- what a run was trained on ----------------------------------------------------------------------
 
 
@@ -118,10 +95,6 @@ def text_to_train_on(
     Returns: the text, and the token file or the cache folder that config.json is to note.
     """
     reading = part_of(settings, TextConfig)
-    must_be_free(out, overwrite=args.overwrite or args.resume)
-    if is_run(out):
-        with Lock(out):  # before a long text is read, and its tokens replace those of the run
-            pass
     cache = out / TOKENS
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
@@ -188,7 +161,7 @@ def text_of_run(
     reading, reasons = reading_of(kept), list[str]()
     for file in files:
         try:
-            with ended_cleanly():
+            with stops_raised("stopped while reading"):
                 corpus = Corpus.from_cache(
                     file,
                     kept.name,
@@ -239,7 +212,5 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
 def training_part(run: Path, model: CharRNN) -> Tokens:
     """Return what a run was trained on, for ``charrnn sample --novelty``."""
     note = read_note(run)
-    config = TrainConfig(**note["settings"])
-    kept = CorpusNote.model_construct(**note["corpus"])
-    corpus = text_of_run(run, kept, "Leave out --novelty, or name it: ", vocabulary=model.vocabulary)
-    return corpus.split(config.val_fraction, config.test_fraction).train
+    corpus = text_of_run(run, note.corpus, "Leave out --novelty, or name it: ", vocabulary=model.vocabulary)
+    return corpus.split(note.settings.val_fraction, note.settings.test_fraction).train

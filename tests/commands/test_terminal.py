@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.commands.terminal import Writer, framed, shown, visible, wrapped
-from charrnn.runs.checkpoint import model_arrays, write_arrays
+from charrnn.runs.npz import write_arrays
+from charrnn.runs.state import model_arrays
 
 UTF8 = {"PYTHONIOENCODING": "utf-8"}
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202eevil\u2066 \ttab\n"

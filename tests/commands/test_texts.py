@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs import checkpoint
+from charrnn.runs import RunFolder
 from charrnn.text import reading
 
 TEXT = PROVERB * 40
@@ -276,7 +276,7 @@ def test_a_refused_command_leaves_a_piped_text_where_it_is(cli, tmp_path):
     made = (out / "tokens.bin").read_bytes()
     other = tmp_path / "other.txt"
     other.write_text("quite another text, with 12 other characters!" * 60)
-    with checkpoint.Lock(out):
+    with RunFolder(out, "resume"):
         assert "another process" in cli("train", other, "--overwrite", "--out", out, *TINY).err
     for words in (
         ["--allow-changed-corpus"],

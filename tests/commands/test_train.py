@@ -174,7 +174,7 @@ def test_a_signal_saves_and_says_how_to_go_on(text_file, tmp_path, number, code)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
-    assert f"To go on: {sys.executable} -m charrnn train --resume --out {out}\n" in stdout.decode()
+    assert f"To resume: {sys.executable} -m charrnn train --resume --out {out}\n" in stdout.decode()
     assert b"Traceback" not in stderr
     assert charrnn.load(out, "last").config.hidden_size == 24
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.measures.novelty import LENGTHS, Novelty, found_in, novelty
-from charrnn.runs.checkpoint import model_arrays, write_arrays
+from charrnn.runs.npz import write_arrays
+from charrnn.runs.state import model_arrays
 from charrnn.text.streams import release
 
 NAMES = "anna\nbob\ncarla\ndora\nemil\nfrank\n"
