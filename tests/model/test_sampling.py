@@ -74,6 +74,7 @@ def test_of_equally_likely_characters_the_first_of_the_vocabulary_are_kept():
         for shape in ({"top_k": k}, {"top_p": nearly}):
             for w in (weights(np.log(chances), **shape), weights(np.log([chances]), **shape)[0]):
                 assert np.flatnonzero(w).tolist() == sorted(order[:k])
+    assert weights(np.zeros(4), top_p=0.5).tolist() == [1, 1, 0, 0]  # just so much is enough
 
 
 @pytest.mark.parametrize("number", [1, 3])
