@@ -175,15 +175,6 @@ def test_a_long_prime_text_is_read_to_its_end(model):
     assert model.sample(prime, length=1, temperature=0) == prime + likeliest
 
 
-def test_temperature_zero_is_the_likeliest_character_each_time(model):
-    tokens, expected = model.vocabulary.encode("a").astype(int)[:, np.newaxis], "a"
-    for _ in range(30):
-        logits, _ = model.logits(tokens, model.initial_state(1))
-        tokens = np.append(tokens, logits[-1:].argmax(axis=-1), axis=0)
-        expected += model.vocabulary.decode(tokens[-1])
-    assert model.sample("a", length=30, temperature=0) == expected
-
-
 def test_stop_ends_the_text_and_is_not_part_of_it(model):
     whole = model.sample("a", length=300, seed=3)
     stop = whole[100:102]
