@@ -193,20 +193,20 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
 
     Links are not followed, and nothing outside of the folder is looked at.
     """
-    home, files = run.resolve(), list[Path]()
-    for source in kept.sources:
-        if source == STDIN:
-            raise TextError("it came through a pipe")
-        path = Path(os.path.abspath(source))  # noqa: PTH100  # without following a link
+    home, files = run.resolve(), set[Path]()
+    if STDIN in kept.sources:
+        raise TextError("it came through a pipe")
+    for name in dict.fromkeys(map(os.path.abspath, kept.sources)):  # without following a link
+        path = Path(name)
         below = [path, *path.parents][: len(path.parts) - len(home.parts)]
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
-            raise TextError(f"its source {source!r:.200} is outside of the run, so it is not opened")
-        files += files_in(path, kept.glob, links=False) if path.is_dir() else [path]
+            raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
+        files.update(files_in(path, kept.glob, links=False) if path.is_dir() else [path])
     if not files:
         raise TextError("it has no source")
     if not all(file.is_file() for file in files) or sum(file.stat().st_size for file in files) != kept.size:
         raise TextError("its sources are missing or have changed")
-    return files
+    return sorted(files)
 
 
 def training_part(run: Path, model: CharRNN) -> Tokens:
