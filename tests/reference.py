@@ -1,6 +1,6 @@
-"""What the layers are checked against: the equations written out, one row and one step at a time.
+"""What the layers and the network are checked against: the equations one row and one step at a time.
 
-Slow and plain on purpose. Arrays are float64; T steps, B rows, H activations, V characters.
+Arrays are float64; T steps, B rows, H activations, V characters.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from charrnn.model import plain
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int, int]
@@ -39,34 +41,14 @@ def random_window(seed: int, shape: Shape) -> tuple[dict[str, Array], Array, Arr
 def loss_and_gradients(
     p: dict[str, Array], inputs: Array, targets: Array, a0: Array
 ) -> tuple[float, dict[str, Array]]:
-    """F1–F4 forward and B1–B9 backward, for each row of the batch by itself."""
-    T, B = inputs.shape
-    V, H = p["W_ax"].shape
-    g = {name: np.zeros_like(value) for name, value in p.items()}
-    g["x"], g["a0"] = np.zeros((T, B, V)), np.zeros((B, H))
-    loss = 0.0
-    for b in range(B):
-        x = [None, *(np.eye(V)[inputs[t, b]] for t in range(T))]
-        a, y_hat = [a0[b]], [None]
-        for t in range(1, T + 1):
-            z = x[t] @ p["W_ax"] + a[t - 1] @ p["W_aa"] + p["b_a"]
-            a.append(np.tanh(z))
-            e = np.exp(a[t] @ p["W_ya"] + p["b_y"])
-            y_hat.append(e / e.sum())
-            loss -= np.log(y_hat[t][targets[t - 1, b]]) / (T * B)
-        dz_next = np.zeros(H)
-        for t in range(T, 0, -1):
-            dlogits = (y_hat[t] - np.eye(V)[targets[t - 1, b]]) / (T * B)
-            g["W_ya"] += np.outer(a[t], dlogits)
-            g["b_y"] += dlogits
-            da = p["W_ya"] @ dlogits + p["W_aa"] @ dz_next
-            dz = da * (1 - a[t] ** 2)
-            g["W_aa"] += np.outer(a[t - 1], dz)
-            g["W_ax"] += np.outer(x[t], dz)
-            g["b_a"] += dz
-            g["x"][t - 1, b] = p["W_ax"] @ dz
-            dz_next = dz
-        g["a0"][b] = p["W_aa"] @ dz_next
+    """The plain network's loss and gradients, each row (T,) of the batch by itself."""
+    B, loss, rows = len(a0), 0.0, []
+    for x, y, before in zip(inputs.T, targets.T, a0, strict=True):
+        nats, a, y_hat = plain.forward(p, x, y, before)
+        loss += nats / B
+        rows.append({name: g / B for name, g in plain.backward(p, x, y, a, y_hat).items()})
+    g = {name: sum(row[name] for row in rows) for name in p}
+    g["x"], g["a0"] = (np.stack([row[name] for row in rows], axis=-2) for name in ("x", "a0"))
     return loss, g
 
 
@@ -94,7 +76,7 @@ def gru_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
 
 def lstm_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
     a, c = states
-    z_i, z_f, z_g, z_o = np.split(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"], 4)
+    z_i, z_f, z_g, z_o = np.split(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"], 4, axis=-1)
     c = sigma(z_f) * c + sigma(z_i) * np.tanh(z_g)
     return [sigma(z_o) * np.tanh(c), c]
 
@@ -102,27 +84,44 @@ def lstm_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]
 CELLS = {"rnn": (tanh_cell, 1), "gru": (gru_cell, 1), "lstm": (lstm_cell, 2)}
 
 
+def read(config: Any, p: Any, x: Any, states: list[Array], masks: Any = None) -> tuple[Array, list[Array]]:
+    """One character of one row, or of each of B.
+
+    Arguments:
+        p: the parameters by name.
+        x: an integer, or (B,) integers.
+        states: of all layers, (H,) or (B, H) each.
+        masks: (L, H) or (L, B, H).
+
+    Returns: the logits (V,) or (B, V), and the states after it.
+    """
+    cell, n = CELLS[config.cell]
+    up, after = np.eye(len(p["b_y"]))[x], list[Array]()
+    if config.embedding_size:
+        up = up @ p["W_ex"]
+    for i in range(config.num_layers):
+        own = {name: p[f"{name}[{i + 1}]" if i else name] for name in ("W_ax", "W_aa", "b_a")}
+        if config.cell == "gru":
+            own["b_n"] = p[f"b_n[{i + 1}]" if i else "b_n"]
+        after += cell(up, states[i * n : (i + 1) * n], own)
+        up = after[i * n] * (1 if masks is None else masks[i])
+    return up @ p["W_ya"] + p["b_y"], after
+
+
 def network_loss(
     model: Any, inputs: Array, targets: Array, state: Array, masks: Array | None = None
 ) -> tuple[float, Array]:
     """The loss of any of our networks and the state after it, for each row by itself, in plain code."""
-    cell, n = CELLS[model.cell]
-    p, L = model.parameters, model.num_layers
-    names = ("W_ax", "W_aa", "b_a", *(["b_n"] if model.cell == "gru" else []))
-    own = [{name: p[f"{name}[{i + 1}]" if i else name] for name in names} for i in range(L)]
     T, B = inputs.shape
     loss, after = 0.0, np.empty_like(state)
     for b in range(B):
-        parts = np.split(state[b], L * n)
+        states = np.split(state[b], model.state_size // model.config.hidden_size)
         for t in range(T):
-            x = np.eye(len(model.vocabulary))[inputs[t, b]]
-            x = x @ p["W_ex"] if model.embedding_size else x
-            for i in range(L):
-                parts[i * n : (i + 1) * n] = cell(x, parts[i * n : (i + 1) * n], own[i])
-                x = parts[i * n] * (1 if masks is None else masks[i, t, b])
-            e = np.exp(x @ p["W_ya"] + p["b_y"])
+            dropped = None if masks is None else masks[:, t, b]
+            logits, states = read(model.config, model.parameters, inputs[t, b], states, dropped)
+            e = np.exp(logits)
             loss -= np.log(e[targets[t, b]] / e.sum()) / (T * B)
-        after[b] = np.concatenate(parts)
+        after[b] = np.concatenate(states)
     return loss, after
 
 

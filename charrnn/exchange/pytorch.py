@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from charrnn.errors import RunError
 from charrnn.layers import Array
-from charrnn.model.charrnn import CharRNN, named
+from charrnn.model import CharRNN
 
 CELLS = ("rnn", "gru", "lstm")  # that PyTorch has too
 
@@ -32,17 +32,17 @@ def to_torch(model: CharRNN) -> dict[str, Array]:
     Raises:
         RunError: PyTorch has no such cell.
     """
-    if model.cell not in CELLS:
+    if model.config.cell not in CELLS:
         raise RunError(f"{model!r}: PyTorch has no such cell; it has {', '.join(CELLS)}")
-    p, H = model.parameters, model.hidden_size
-    arrays = {"embedding.weight": p["W_ex"].copy()} if model.embedding_size else {}
-    for layer in range(model.num_layers):
-        b_ih = p[named("b_a", layer)].copy()
-        b_hh = np.zeros_like(b_ih)
-        if model.cell == "gru":
-            b_hh[2 * H :] = p[named("b_n", layer)]
-        arrays[f"rnn.weight_ih_l{layer}"] = p[named("W_ax", layer)].T.copy()
-        arrays[f"rnn.weight_hh_l{layer}"] = p[named("W_aa", layer)].T.copy()
+    p, H = model.parameters, model.config.hidden_size
+    arrays = {"embedding.weight": p["W_ex"].copy()} if "W_ex" in p else {}
+    for layer in range(model.config.num_layers):
+        w = p.layer(layer)
+        b_ih, b_hh = w["b_a"].copy(), np.zeros_like(w["b_a"])
+        if "b_n" in w:
+            b_hh[2 * H :] = w["b_n"]
+        arrays[f"rnn.weight_ih_l{layer}"] = w["W_ax"].T.copy()
+        arrays[f"rnn.weight_hh_l{layer}"] = w["W_aa"].T.copy()
         arrays |= {f"rnn.bias_ih_l{layer}": b_ih, f"rnn.bias_hh_l{layer}": b_hh}
     return arrays | {"dense.weight": p["W_ya"].T.copy(), "dense.bias": p["b_y"].copy()}
 
@@ -51,25 +51,27 @@ def from_torch(model: CharRNN, arrays: Mapping[str, ArrayLike]) -> None:
     """Fill the model's parameters from arrays, or tensors on the CPU, by PyTorch's names.
 
     Raises:
-        RunError: an array is missing, is one too many, or has another shape. The model is as it was then.
+        RunError: an array is missing or unexpected, or has another shape. The model is as it was then.
     """
-    p, H, shapes = model.parameters, model.hidden_size, {k: a.shape for k, a in to_torch(model).items()}
+    p, H = model.parameters, model.config.hidden_size
+    shapes = {name: array.shape for name, array in to_torch(model).items()}
     remedy = f"{model!r} is filled from a network of the same cell and sizes, biases included"
     for name in (*shapes, *arrays):
-        if (name in shapes) != (name in arrays):
-            raise RunError(f"the array {name} is {'missing' if name in shapes else 'one too many'}: {remedy}")
+        if name not in arrays:
+            raise RunError(f"array {name} is missing: {remedy}")
+        if name not in shapes:
+            raise RunError(f"unexpected array {name}: {remedy}")
     theirs = {name: np.asarray(array) for name, array in arrays.items()}
     for name, shape in shapes.items():
         if theirs[name].shape != shape:
-            raise RunError(f"the array {name} has the shape {theirs[name].shape}, not {shape}: {remedy}")
-    if model.embedding_size:
+            raise RunError(f"array {name} has the shape {theirs[name].shape}, expected {shape}: {remedy}")
+    if "W_ex" in p:
         p["W_ex"][...] = theirs["embedding.weight"]
-    for layer in range(model.num_layers):
-        b_ih, b_hh = theirs[f"rnn.bias_ih_l{layer}"], theirs[f"rnn.bias_hh_l{layer}"]
-        b_a = p[named("b_a", layer)]
-        b_a[...] = b_ih + b_hh
-        if model.cell == "gru":
-            b_a[2 * H :], p[named("b_n", layer)][...] = b_ih[2 * H :], b_hh[2 * H :]
-        p[named("W_ax", layer)][...] = theirs[f"rnn.weight_ih_l{layer}"].T
-        p[named("W_aa", layer)][...] = theirs[f"rnn.weight_hh_l{layer}"].T
+    for layer in range(model.config.num_layers):
+        w, b_ih, b_hh = p.layer(layer), theirs[f"rnn.bias_ih_l{layer}"], theirs[f"rnn.bias_hh_l{layer}"]
+        w["b_a"][...] = b_ih + b_hh
+        if "b_n" in w:
+            w["b_a"][2 * H :], w["b_n"][...] = b_ih[2 * H :], b_hh[2 * H :]
+        w["W_ax"][...] = theirs[f"rnn.weight_ih_l{layer}"].T
+        w["W_aa"][...] = theirs[f"rnn.weight_hh_l{layer}"].T
     p["W_ya"][...], p["b_y"][...] = theirs["dense.weight"].T, theirs["dense.bias"]

@@ -16,9 +16,10 @@ The network chains an input side, a cell and an output side, and asks each cell 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from charrnn.layers.array import Array
-from charrnn.layers.cell import Cell, room
+from charrnn.layers.cell import Cell, Memory, States, Weights
 from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
 from charrnn.layers.gru import GRU, gru_backward, gru_backward_weights, gru_forward
 from charrnn.layers.inputs import (
@@ -28,7 +29,7 @@ from charrnn.layers.inputs import (
 )
 from charrnn.layers.lstm import LSTM, lstm_backward, lstm_forward
 from charrnn.layers.recurrence import (
-    TANH,
+    Tanh,
     recurrence_backward,
     recurrence_backward_weights,
     recurrence_forward,
@@ -41,12 +42,15 @@ from charrnn.layers.softmax import (
     softmax_forward,
 )
 
-CELLS: Mapping[str, Cell] = {"rnn": TANH, "gru": GRU, "lstm": LSTM}
+CELLS: Mapping[str, Cell[Any]] = {"rnn": Tanh(), "gru": GRU(), "lstm": LSTM()}
 
 __all__ = [
     "CELLS",
     "Array",
     "Cell",
+    "Memory",
+    "States",
+    "Weights",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dense_backward",
@@ -65,6 +69,5 @@ __all__ = [
     "recurrence_backward",
     "recurrence_backward_weights",
     "recurrence_forward",
-    "room",
     "softmax_forward",
 ]

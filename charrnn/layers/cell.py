@@ -1,68 +1,97 @@
 """What the network asks of a cell: the recurrent layer that reads a window step by step.
 
-A cell is one file beside this one, with its equations, its functions and one ``Cell``, and one line in the
-table ``CELLS`` of this package. All its arrays are known by name; G is its number of gates.
+A cell is one file beside this one, with its equations, its functions, its ``Memory`` and its ``Cell``, and
+one line in the table ``CELLS`` of this package. The functions are the mathematics; a ``Cell`` only hands
+them the arrays that they name. G is its number of gates, X the width of its input:
 
-    W_ax (X, G·H), W_aa (H, G·H)       weights, of an input of X numbers
-    b_a (G·H,), …                      biases, ``biases``
-    a (T+1, B, H), …                   what a window is remembered by, ``memory``
-    a⟨t⟩, …                            what is carried from step to step, ``states``
+    W_ax (X, G·H), W_aa (H, G·H)       weights
+    b_a (G·H,), …                      biases
+    a (T+1, B, H), …                   the memory of a window
+    a⟨t⟩ (B, H), …                     the states that are carried from step to step, a first
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
-import numpy as np
+from numpy.typing import DTypeLike
 
 from charrnn.layers.array import Array
 
+States = tuple[Array, ...]  # (…, H) each
+Weights = Mapping[str, Array]  # of one layer: W_ax, W_aa, b_a, …; or their gradients
 
-class Cell(NamedTuple):
-    """A recurrent layer's functions, and the shapes that they need.
 
-    ``forward(xW, *states, W_aa, *biases, **memory)`` fills the memory from x⟨t⟩ W_ax (T, B, G·H) and the
-    states (B, H) before the window. ``xW`` may be ``room(memory)``.
+class Memory(Protocol):
+    """What a forward pass keeps of a window: a named tuple of arrays that have time first."""
 
-    ``backward(da, *memory, W_aa, dz=dz)``, of the memory what ``backward_reads`` names, takes what the loss
-    at each step sends to its activation alone; and, as a keyword such as ``dc``, what comes back from after
-    the window to each state but a. It returns dz (T, B, G·H) and the gradients of the states before the
-    window.
+    @property
+    def a(self) -> Array:
+        """The activations (T+1, B, H)."""
 
-    ``backward_weights(dz, *memory, dW_aa, *dbiases)``, of the memory what ``weights_read`` names, writes
-    those gradients. After it, dz is the gradient of x⟨t⟩ W_ax + b_a.
+    @property
+    def xW(self) -> Array:
+        """Where x⟨t⟩ W_ax (T, B, G·H) lies when the forward pass begins."""
 
-    ``step(xW, *states, W_aa, *biases)`` reads one character and returns the states after it; ``xW`` has b_a
-    in it already, so of the biases it gets the others.
-    """
+    @property
+    def state(self) -> States:
+        """The states after the window."""
 
-    gates: int
-    states: tuple[str, ...]
-    biases: Mapping[str, tuple[float, ...]]  # of each gate's part, the value to start from
-    memory: Mapping[str, tuple[int, int]]  # steps beside T, and width in units of H
-    forward: Callable[..., Any]
-    backward: Callable[..., tuple[Array, ...]]
-    backward_weights: Callable[..., None]
-    step: Callable[..., tuple[Array, ...]]
-    backward_reads: tuple[str, ...] = ("a",)
-    weights_read: tuple[str, ...] = ("a",)
-    given_by: Mapping[str, str] = {}  # the equation of a gradient, where it is not the tanh cell's
+    def part(self, steps: slice) -> Self:
+        """The part that belongs to some of the steps, counted from 0."""
+
+
+M = TypeVar("M", bound=Memory)
+
+
+class Cell(ABC, Generic[M]):
+    """A recurrent layer."""
+
+    gates: ClassVar[int]
+    states: ClassVar[tuple[str, ...]]
+    biases: ClassVar[Mapping[str, tuple[float, ...]]]  # the value that each gate's part starts from
+    given_by: ClassVar[Mapping[str, str]] = {}  # the equation of a gradient, where it is not the tanh cell's
 
     def shapes(self, X: int, H: int) -> dict[str, tuple[int, ...]]:
-        """Of its parameters, for an input of X numbers."""
+        """Parameter shapes for an input of width X."""
         biases = {name: (len(starts) * H,) for name, starts in self.biases.items()}
         return {"W_ax": (X, self.gates * H), "W_aa": (H, self.gates * H), **biases}
 
-    def allocate(self, T: int, B: int, H: int, dtype: Any) -> dict[str, Array]:
-        """Memory for a window, by name."""
-        return {
-            name: np.empty((T + steps, B, width * H), dtype) for name, (steps, width) in self.memory.items()
-        }
+    @abstractmethod
+    def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> M:
+        """Uninitialised memory for a window."""
 
-    def part(self, memory: Mapping[str, Array], now: slice) -> dict[str, Array]:
-        """The part of the memory that belongs to some of the steps, counted from 0."""
-        return {name: array[now.start : now.stop + self.memory[name][0]] for name, array in memory.items()}
+    @abstractmethod
+    def forward(self, before: States, w: Weights, memory: M) -> None:
+        """Fill the memory of a window, given its ``xW`` and the states before it."""
 
+    @abstractmethod
+    def backward(
+        self,
+        da: Array,  # (T, B, H), overwritten
+        memory: M,
+        w: Weights,
+        dz: Array,  # (T, B, G·H), written
+        future: States | None = None,
+    ) -> States:
+        """Backpropagate through every step of the window.
 
-def room(memory: Mapping[str, Array]) -> Array:
-    """Where x⟨t⟩ W_ax (T, B, G·H) can be laid: the gates, or of a cell without any, the activations."""
-    return memory["gates"] if "gates" in memory else memory["a"][1:]
+        Arguments:
+            da: what the loss at each step sends to that step's activation alone.
+            dz: the gradient of what the product with W_aa goes into.
+            future: the gradients of the states after the window; None where nothing follows it.
+
+        Returns: the gradients of the states before the window.
+        """
+
+    @abstractmethod
+    def backward_weights(self, dz: Array, memory: M, dw: Weights) -> None:
+        """Write the gradients of W_aa and the biases. After it, dz is the gradient of x⟨t⟩ W_ax + b_a."""
+
+    @abstractmethod
+    def scratch(self, da: Array, memory: M) -> Array:
+        """Memory (T, B, G·H) that is free once the weights' gradients are written."""
+
+    @abstractmethod
+    def step(self, xW: Array, before: States, w: Weights) -> States:
+        """The states after one step; ``xW`` (…, G·H) is x⟨t⟩ W_ax + b_a."""

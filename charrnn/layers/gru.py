@@ -22,10 +22,13 @@ three gates. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of
 of the columns is its own.
 """
 
+from typing import ClassVar, NamedTuple
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from charrnn.layers.array import Array
-from charrnn.layers.cell import Cell
+from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import spread
 
 
@@ -143,7 +146,7 @@ def gru_step(
     a: Array,  # (…, H)
     W_aa: Array,  # (H, 3H)
     b_n: Array,  # (H,)
-) -> tuple[Array]:
+) -> Array:
     """One step by itself (GF1–GF5), for sampling; ``xW`` is x⟨t⟩ W_ax + b_a.
 
     Returns: a⟨t⟩, of the shape of a.
@@ -157,19 +160,61 @@ def gru_step(
     ru *= 0.5
     ru += 0.5
     n = np.tanh(xW[..., 2 * H :] + ru[..., :H] * (q[..., 2 * H :] + b_n))
-    return (n + ru[..., H:] * (a - n),)
+    return np.asarray(n + ru[..., H:] * (a - n))
 
 
-GRU = Cell(
-    gates=3,
-    states=("a",),
-    biases={"b_a": (0, 0, 0), "b_n": (0,)},
-    memory={"a": (1, 1), "q_n": (0, 1), "gates": (0, 3)},
-    forward=gru_forward,
-    backward=gru_backward,
-    backward_weights=gru_backward_weights,
-    step=gru_step,
-    backward_reads=("a", "q_n", "gates"),
-    weights_read=("a", "q_n"),
-    given_by={"z": "GF1", "W_aa": "GB6", "b_n": "GB7", "a0": "GB8"},
-)
+class GRUMemory(NamedTuple):
+    """What is kept of a window."""
+
+    a: Array  # (T+1, B, H)
+    q_n: Array  # (T, B, H)
+    gates: Array  # (T, B, 3H)
+
+    @property
+    def xW(self) -> Array:
+        return self.gates
+
+    @property
+    def state(self) -> States:
+        return (self.a[-1],)
+
+    def part(self, steps: slice) -> "GRUMemory":
+        return GRUMemory(self.a[steps.start : steps.stop + 1], self.q_n[steps], self.gates[steps])
+
+
+class GRU(Cell[GRUMemory]):
+    """The gated recurrent unit."""
+
+    gates = 3
+    states = ("a",)
+    biases: ClassVar = {"b_a": (0, 0, 0), "b_n": (0,)}
+    given_by: ClassVar = {"z": "GF1", "W_aa": "GB6", "b_n": "GB7", "a0": "GB8"}
+
+    def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> GRUMemory:
+        return GRUMemory(
+            a=np.empty((T + 1, B, H), dtype),
+            q_n=np.empty((T, B, H), dtype),
+            gates=np.empty((T, B, 3 * H), dtype),
+        )
+
+    def forward(self, before: States, w: Weights, memory: GRUMemory) -> None:
+        (a0,) = before
+        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory)
+
+    def backward(
+        self, da: Array, memory: GRUMemory, w: Weights, dz: Array, future: States | None = None
+    ) -> States:
+        if future is not None:
+            da[-1] += future[0]
+        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz)
+        return (da0,)
+
+    def backward_weights(self, dz: Array, memory: GRUMemory, dw: Weights) -> None:
+        gru_backward_weights(dz, memory.a, memory.q_n, dw["W_aa"], dw["b_a"], dw["b_n"])
+
+    def scratch(self, da: Array, memory: GRUMemory) -> Array:
+        return memory.gates
+
+    def step(self, xW: Array, before: States, w: Weights) -> States:
+        (a,) = before
+        return (gru_step(xW, a, w["W_aa"], w["b_n"]),)

@@ -22,12 +22,13 @@ the way back is a tenth faster so.)
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from charrnn.layers.array import Array
-from charrnn.layers.cell import Cell
+from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import recurrence_backward_weights, spread
 
 
@@ -166,15 +167,64 @@ def parts(k: Array) -> tuple[Array, Array, Array, Array]:
     return k[..., :H], k[..., H : 2 * H], k[..., 2 * H : 3 * H], k[..., 3 * H :]
 
 
-LSTM = Cell(
-    gates=4,
-    states=("a", "c"),
-    biases={"b_a": (0, 1, 0, 0)},  # the cell is kept at first (Jozefowicz et al. 2015)
-    memory={"a": (1, 1), "c": (1, 1), "tanh_c": (0, 1), "gates": (0, 4)},
-    forward=lstm_forward,
-    backward=lstm_backward,
-    backward_weights=recurrence_backward_weights,
-    step=lstm_step,
-    backward_reads=("c", "tanh_c", "gates"),
-    given_by={"z": "LF1", "a0": "LB5", "c0": "LB5"},
-)
+class LSTMMemory(NamedTuple):
+    """What is kept of a window."""
+
+    a: Array  # (T+1, B, H)
+    c: Array  # (T+1, B, H)
+    tanh_c: Array  # (T, B, H)
+    gates: Array  # (T, B, 4H)
+
+    @property
+    def xW(self) -> Array:
+        return self.gates
+
+    @property
+    def state(self) -> States:
+        return self.a[-1], self.c[-1]
+
+    def part(self, steps: slice) -> "LSTMMemory":
+        start, end = steps.start, steps.stop + 1
+        return LSTMMemory(self.a[start:end], self.c[start:end], self.tanh_c[steps], self.gates[steps])
+
+
+class LSTM(Cell[LSTMMemory]):
+    """The long short-term memory."""
+
+    gates = 4
+    states = ("a", "c")
+    biases: ClassVar = {"b_a": (0, 1, 0, 0)}  # the forget gate starts open (Jozefowicz et al. 2015)
+    given_by: ClassVar = {"z": "LF1", "a0": "LB5", "c0": "LB5"}
+
+    def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> LSTMMemory:
+        return LSTMMemory(
+            a=np.empty((T + 1, B, H), dtype),
+            c=np.empty((T + 1, B, H), dtype),
+            tanh_c=np.empty((T, B, H), dtype),
+            gates=np.empty((T, B, 4 * H), dtype),
+        )
+
+    def forward(self, before: States, w: Weights, memory: LSTMMemory) -> None:
+        a0, c0 = before
+        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory)
+
+    def backward(
+        self, da: Array, memory: LSTMMemory, w: Weights, dz: Array, future: States | None = None
+    ) -> States:
+        dc = None
+        if future is not None:
+            da_after, dc = future
+            da[-1] += da_after
+        _, c, tanh_c, gates = memory
+        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz)
+        return da0, dc0
+
+    def backward_weights(self, dz: Array, memory: LSTMMemory, dw: Weights) -> None:
+        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"])
+
+    def scratch(self, da: Array, memory: LSTMMemory) -> Array:
+        return memory.gates
+
+    def step(self, xW: Array, before: States, w: Weights) -> States:
+        a, c = before
+        return lstm_step(xW, a, c, w["W_aa"])

@@ -15,10 +15,13 @@ Only what must wait for the step before it stands in the time loop. The rest is 
 window: the input side before the loop, every weight gradient after it.
 """
 
+from typing import ClassVar, NamedTuple
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from charrnn.layers.array import Array
-from charrnn.layers.cell import Cell
+from charrnn.layers.cell import Cell, States, Weights
 
 
 def recurrence_forward(
@@ -103,23 +106,61 @@ def recurrence_step(
     xW: Array,  # (…, H)
     a: Array,  # (…, H)
     W_aa: Array,  # (H, H)
-) -> tuple[Array]:
+) -> Array:
     """One step by itself (F1, F2), for sampling; ``xW`` is x⟨t⟩ W_ax + b_a.
 
     Returns: a⟨t⟩, of the shape of a.
     """
     z = np.dot(a, W_aa)
     z += xW
-    return (np.tanh(z, out=z),)
+    return np.asarray(np.tanh(z, out=z))
 
 
-TANH = Cell(
-    gates=1,
-    states=("a",),
-    biases={"b_a": (0,)},
-    memory={"a": (1, 1)},
-    forward=recurrence_forward,
-    backward=recurrence_backward,
-    backward_weights=recurrence_backward_weights,
-    step=recurrence_step,
-)
+class TanhMemory(NamedTuple):
+    """What is kept of a window."""
+
+    a: Array  # (T+1, B, H)
+
+    @property
+    def xW(self) -> Array:
+        return self.a[1:]
+
+    @property
+    def state(self) -> States:
+        return (self.a[-1],)
+
+    def part(self, steps: slice) -> "TanhMemory":
+        return TanhMemory(self.a[steps.start : steps.stop + 1])
+
+
+class Tanh(Cell[TanhMemory]):
+    """The tanh cell."""
+
+    gates = 1
+    states = ("a",)
+    biases: ClassVar = {"b_a": (0,)}
+
+    def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> TanhMemory:
+        return TanhMemory(np.empty((T + 1, B, H), dtype))
+
+    def forward(self, before: States, w: Weights, memory: TanhMemory) -> None:
+        (a0,) = before
+        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a)
+
+    def backward(
+        self, da: Array, memory: TanhMemory, w: Weights, dz: Array, future: States | None = None
+    ) -> States:
+        if future is not None:
+            da[-1] += future[0]
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz)
+        return (da0,)
+
+    def backward_weights(self, dz: Array, memory: TanhMemory, dw: Weights) -> None:
+        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"])
+
+    def scratch(self, da: Array, memory: TanhMemory) -> Array:
+        return da
+
+    def step(self, xW: Array, before: States, w: Weights) -> States:
+        (a,) = before
+        return (recurrence_step(xW, a, w["W_aa"]),)

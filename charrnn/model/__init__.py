@@ -1,6 +1,7 @@
-"""The network, its parameters, and what is drawn from it."""
+"""The network: the layers chained, their parameters, and the characters drawn from it."""
 
-from charrnn.model.charrnn import INITS, Buffers, CharRNN, named
+from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
 
-__all__ = ["INITS", "Buffers", "CharRNN", "Parameters", "named"]
+__all__ = ["CharRNN", "Network", "Parameters"]

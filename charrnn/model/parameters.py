@@ -17,6 +17,11 @@ from charrnn.layers import Array
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def name_in_layer(name: str, layer: int) -> str:
+    """A parameter's full name, of layers counted from 0: W_aa, W_aa[2], W_aa[3] …"""
+    return f"{name}[{layer + 1}]" if layer else name
+
+
 class Parameters(Mapping[str, Array]):
     """Named arrays that share one flat vector: ``parameters["W_aa"]`` is a view of ``parameters.flat``.
 
@@ -31,11 +36,18 @@ class Parameters(Mapping[str, Array]):
         if self.flat.shape != (size,):
             raise ValueError(f"a flat vector of shape {self.flat.shape}; the shapes need ({size},)")
         self._views: dict[str, Array] = {}
+        self._layers: dict[int, dict[str, Array]] = {}
         start = 0
         for name, shape in self.shapes.items():
             stop = start + prod(shape)
-            self._views[name] = self.flat[start:stop].reshape(shape)
+            view = self._views[name] = self.flat[start:stop].reshape(shape)
+            base, _, number = name.rstrip("]").partition("[")
+            self._layers.setdefault(int(number) - 1 if number else 0, {})[base] = view
             start = stop
+
+    def layer(self, layer: int) -> Mapping[str, Array]:
+        """The arrays of a layer, counted from 0, by their names in it; layer 0 also has those of no layer."""
+        return self._layers[layer]
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]

@@ -39,6 +39,7 @@ from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, 
 from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
 
 LAST, BEST = "last.npz", "best.npz"
+LEFTOVER = re.compile(r"\.(config\.json|tokens\.bin(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new")
 
 
 # -- reading, which takes no lock -------------------------------------------------------------------
@@ -391,7 +392,7 @@ class RunFolder:
     def _tidy(self) -> None:
         """Remove temporary files that a killed writer left behind."""
         for path in self.path.iterdir():
-            if re.fullmatch(r"\.(config\.json|tokens\.bin|(last|best|step-[0-9]+)\.npz)\.new", path.name):
+            if LEFTOVER.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
 

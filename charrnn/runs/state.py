@@ -16,10 +16,11 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charrnn.config import TrainConfig
+from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import shapes
 from charrnn.runs.note import Count, Hash, sentence
 from charrnn.runs.npz import read_arrays, text_in
 from charrnn.text.vocabulary import Vocabulary
@@ -157,7 +158,7 @@ def settings_from(arrays: Mapping[str, Array]) -> TrainConfig | None:
 
 def model_arrays(model: CharRNN) -> dict[str, Array]:
     """The arrays of a model: its parameters by name, its vocabulary's symbols, and the name of its cell."""
-    return {**model.parameters, "vocabulary": model.vocabulary.symbols, "cell": np.array(model.cell)}
+    return {**model.parameters, "vocabulary": model.vocabulary.symbols, "cell": np.array(model.config.cell)}
 
 
 def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
@@ -175,13 +176,16 @@ def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
             raise RunError(f"W_aa is {W_aa.dtype} {W_aa.shape}, expected two axes")
         form: dict[str, Any] = {
             "cell": cell,
+            "hidden_size": len(W_aa),
+            "dtype": W_aa.dtype.name,
             "num_layers": 1 + sum(name.startswith("W_aa[") for name in arrays),
             "embedding_size": max(1, arrays["W_ex"].size // len(vocabulary)) if "W_ex" in arrays else 0,
         }
-        for name, shape in CharRNN.shapes(vocabulary, len(W_aa), **form).items():  # before memory is taken
+        config = ModelConfig(**form)
+        for name, shape in shapes(config, len(vocabulary)).items():  # before memory is taken
             if arrays[name].shape != shape:
                 raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
-        model = CharRNN(vocabulary, len(W_aa), **form, seed=None, dtype=W_aa.dtype)
+        model = CharRNN.from_config(vocabulary, config, seed=None)
         for name, view in model.parameters.items():
             if arrays[name].dtype != view.dtype:
                 raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {view.dtype}")

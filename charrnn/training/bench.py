@@ -42,7 +42,7 @@ class Point:
 def operations(model: CharRNN, T: int, B: int) -> int:
     """Floating-point operations in the matrix products of one training step."""
     p = model.parameters
-    looked_up = "W_ex" if model.embedding_size else "W_ax"
+    looked_up = "W_ex" if "W_ex" in p else "W_ax"
     return 3 * 2 * T * B * sum(W.size for name, W in p.items() if W.ndim == 2 and name != looked_up)
 
 
@@ -83,7 +83,7 @@ def bench(config: BenchConfig, vocabulary: Vocabulary) -> Iterator[Point]:
 def measure(config: BenchConfig, vocabulary: Vocabulary, threads: int, B: int, peak_gflops: float) -> Point:
     """Train for ``config.seconds`` on random characters: the median step counts."""
     T, V = config.seq_length, len(vocabulary)
-    model = CharRNN.described(vocabulary, config, config.seed)
+    model = CharRNN.from_config(vocabulary, config, config.seed)
     settings = TrainConfig()
     adam = optim.Adam(model.parameters.flat, settings)
     tokens = np.random.default_rng(config.seed).integers(0, V, (T + 1, B))

@@ -1,6 +1,6 @@
 """A batch split by rows over processes, its gradients summed in a fixed order.
 
-Each shard has rows, buffers and a gradient vector of its own and one BLAS thread, for on products this small
+Each shard has rows, memory and a gradient vector of its own and one BLAS thread, for on products this small
 BLAS's own threads cost more than they bring. This process computes the first shard, a worker each of the
 others. They share a block of memory; down a pipe go only the word to begin and the loss that comes back, so
 that a worker that dies is noticed as the end of its pipe, and one whose run has died ends with it. (Threads
@@ -31,8 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.errors import WorkerError
 from charrnn.layers import Array
-from charrnn.model.charrnn import Buffers, CharRNN
+from charrnn.model import CharRNN, segments
 from charrnn.model.parameters import Parameters
+from charrnn.model.window import Space
 from charrnn.signals import StopRequests
 
 LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
@@ -110,7 +111,7 @@ class Shards:
         self._model, self._stop = model, stop or StopRequests()
         self._plan = Plan(seq_length, batch_size, threads, recompute_every, dropout)
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._buffers = buffers_for(model, self._plan, bounds[1])
+        self._space = space_for(model, self._plan, bounds[1])
         self._workers: list[Worker] = []
         self._stack = ExitStack()
 
@@ -140,8 +141,8 @@ class Shards:
     def nbytes(self) -> int:
         """Memory of all shards' arrays, in bytes."""
         shared = self._memory.nbytes if self._workers else 0
-        workers = sum(self._buffers.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
-        return self._buffers.nbytes + self.gradients.flat.nbytes + workers + shared
+        workers = sum(self._space.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
+        return self._space.nbytes + self.gradients.flat.nbytes + workers + shared
 
     def loss_and_gradients(
         self, inputs: Array, targets: Array, state: Array, seed: Sequence[int] = ()
@@ -178,7 +179,7 @@ class Shards:
             worker.begin(T, seed)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
-        loss, after = one_shard(self._model, self._plan, *part, seed, rows, self._buffers, self.gradients)
+        loss, after = one_shard(self._model, self._plan, *part, seed, rows, self._space, self.gradients)
         if not self._workers:
             return loss, self.gradients.flat, after
         loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
@@ -191,10 +192,10 @@ class Shards:
         return loss, self.gradients.flat, shared.state.copy()
 
 
-def buffers_for(model: CharRNN, plan: Plan, rows: int) -> Buffers:
+def space_for(model: CharRNN, plan: Plan, rows: int) -> Space:
     """Memory for a shard of so many rows."""
     T = plan.seq_length
-    return model.buffers(min(plan.recompute_every or T, T), rows, dropout=plan.dropout > 0)
+    return model.space(min(plan.recompute_every or T, T), rows, dropout=plan.dropout > 0)
 
 
 def masks_of(
@@ -211,7 +212,7 @@ def masks_of(
         rngs = []
         for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
             numbers = np.random.PCG64([*seed, row + 1])
-            numbers.advance(steps.start * model.num_layers * model.hidden_size)
+            numbers.advance(steps.start * model.config.num_layers * model.config.hidden_size)
             rngs.append(np.random.Generator(numbers))
         return model.dropout_masks(rngs, dropout, steps.stop - steps.start)
 
@@ -226,21 +227,13 @@ def one_shard(
     state: Array,  # (b, S)
     seed: Sequence[int],
     rows: slice,
-    buffers: Buffers,
+    space: Space,
     gradients: Parameters,  # written
 ) -> tuple[float, Array]:
     """The loss of some rows of the batch, the mean over them, and the state after (b, S)."""
+    how: Any = {"masks": masks_of(model, seed, rows, plan.dropout), "recompute_every": plan.recompute_every}
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-        loss, _, after = model.loss_and_gradients(
-            inputs,
-            targets,
-            state,
-            masks=masks_of(model, seed, rows, plan.dropout),
-            recompute_every=plan.recompute_every,
-            buffers=buffers,
-            gradients=gradients,
-        )
-    return loss, after
+        return segments.loss_and_gradients(model, inputs, targets, state, gradients, space=space, **how)
 
 
 class Memory:
@@ -375,13 +368,13 @@ def work() -> None:
         memory = Memory(model, plan, file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        buffers = buffers_for(model, plan, rows.stop - rows.start)
+        space = space_for(model, plan, rows.stop - rows.start)
         while True:
             T, seed = pickle.load(words)
             reply: float | Exception
             try:
                 part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
-                reply, memory.state[rows] = one_shard(model, plan, *part, seed, rows, buffers, gradients)
+                reply, memory.state[rows] = one_shard(model, plan, *part, seed, rows, space, gradients)
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

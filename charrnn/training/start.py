@@ -11,6 +11,7 @@ from charrnn.config import FIXED_ON_RESUME, TrainConfig, flag
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import shapes
 from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_settings
 from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom
@@ -127,7 +128,7 @@ def _begun(
     init_from: str | Path | None,
 ) -> Trainer:
     """A trainer at the first step of a new run."""
-    model = CharRNN.described(corpus.vocabulary, config, config.seed)
+    model = CharRNN.from_config(corpus.vocabulary, config, config.seed)
     if init_from is not None:
         known, V = take_over(model, load(init_from), init_from), len(model.vocabulary)
         progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
@@ -230,9 +231,8 @@ def _check_nothing_is_lost(run: Path, note: Note) -> None:
 def _check_network(snapshot: Snapshot, config: TrainConfig) -> None:
     """Make sure that the settings describe the network of a save, before memory is taken for it."""
     model = snapshot.model
-    form = config.cell, config.num_layers, config.embedding_size
-    shapes = CharRNN.shapes(model.vocabulary, config.hidden_size, *form)
-    if (model.cell, model.dtype, model.parameters.shapes) != (config.cell, np.dtype(config.dtype), shapes):
+    expected = config.cell, np.dtype(config.dtype), shapes(config, model.V)
+    if (model.config.cell, model.dtype, model.parameters.shapes) != expected:
         raise RunError(f"{snapshot.path}: holds another network than the settings describe")
 
 
@@ -278,7 +278,7 @@ def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
         RunError: the cells or sizes differ, or one vocabulary is of bytes and the other of characters.
     """
     for setting in ("cell", "num_layers", "hidden_size", "embedding_size"):
-        mine, theirs = getattr(model, setting), getattr(other, setting)
+        mine, theirs = getattr(model.config, setting), getattr(other.config, setting)
         if mine != theirs:
             raise RunError(f"{flag(setting)} {mine}: {name} has {theirs}, which its weights come with")
     if model.vocabulary.is_bytes != other.vocabulary.is_bytes:

@@ -21,15 +21,17 @@ def child(T: int, every: int) -> None:
     from threadpoolctl import threadpool_limits
 
     from charrnn import CharRNN, Vocabulary
+    from charrnn.model import segments
 
     model = CharRNN(Vocabulary.of_text("".join(map(chr, range(48, 48 + V)))), H)
     tokens = np.random.default_rng(0).integers(0, V, (T + 1, B))
-    memory = {"buffers": model.buffers(every or T, B), "gradients": model.parameters.like()}
+    how = {"recompute_every": every, "space": model.space(every or T, B)}
+    g, state = model.parameters.like(), model.initial_state(B)
     times = []
     with threadpool_limits(1, "blas"):
         for _ in range(4):
             began = time.perf_counter()
-            model.loss_and_gradients(tokens[:-1], tokens[1:], recompute_every=every, **memory)
+            segments.loss_and_gradients(model, tokens[:-1], tokens[1:], state, g, **how)
             times.append(time.perf_counter() - began)
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([statistics.median(times[1:]), megabytes]))

@@ -49,7 +49,7 @@ def charrnn_side(model: Any, batches: list[Batch], threads: str) -> Step:
     T, B = batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
     adam = optim.Adam(model.parameters.flat, config)
-    number = choose_threads(threads if threads == "auto" else int(threads), B, model.hidden_size)
+    number = choose_threads(threads if threads == "auto" else int(threads), B, model.config.hidden_size)
     shards = Shards(model, T, B, number).__enter__()
     state, step = model.initial_state(B), 0
 
@@ -73,10 +73,13 @@ def twin(model: Any) -> Any:
 
     arrays = {name: torch.from_numpy(array) for name, array in to_torch(model).items()}
     cells = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-    X, H = arrays["rnn.weight_ih_l0"].shape[1], model.hidden_size
-    rnn, dense = cells[model.cell](X, H, model.num_layers), torch.nn.Linear(H, len(model.vocabulary))
+    X, H = arrays["rnn.weight_ih_l0"].shape[1], model.config.hidden_size
+    rnn, dense = (
+        cells[model.config.cell](X, H, model.config.num_layers),
+        torch.nn.Linear(H, len(model.vocabulary)),
+    )
     network = torch.nn.ModuleDict({"rnn": rnn, "dense": dense})
-    if model.embedding_size:
+    if model.config.embedding_size:
         network["embedding"] = torch.nn.Embedding(len(model.vocabulary), X)
     network.to(arrays["dense.bias"].dtype)
     network.load_state_dict(arrays)
@@ -104,8 +107,10 @@ def zeros(model: Any, B: int) -> Any:
     """The state of a twin at the start of a text: (L, B, H), of an LSTM two of them."""
     import torch
 
-    state = torch.zeros(model.num_layers, B, model.hidden_size, dtype=getattr(torch, model.dtype.name))
-    return (state, state) if model.cell == "lstm" else state
+    state = torch.zeros(
+        model.config.num_layers, B, model.config.hidden_size, dtype=getattr(torch, model.dtype.name)
+    )
+    return (state, state) if model.config.cell == "lstm" else state
 
 
 def detached(state: Any) -> Any:
@@ -118,9 +123,9 @@ def torch_side(model: Any, batches: list[Batch], threads: str, kind: str) -> Ste
     import torch
 
     torch.set_num_threads(int(threads))
-    H, V = model.hidden_size, len(model.vocabulary)
+    H, V = model.config.hidden_size, len(model.vocabulary)
     if kind == "embedding":
-        model = first_weights(H, V, model.cell, model.num_layers, embedding_size=H)
+        model = first_weights(H, V, model.config.cell, model.config.num_layers, embedding_size=H)
     network, state, step = twin(model), zeros(model, batches[0][0].shape[1]), 0
     hooks = hold(network.rnn)
     batches = [(torch.tensor(x), torch.tensor(y)) for x, y in batches]
@@ -159,9 +164,14 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
     import jax
     import jax.numpy as jnp
 
-    from charrnn.model.charrnn import named
+    from charrnn.model.parameters import name_in_layer
 
-    L, H, V, lstm = model.num_layers, model.hidden_size, len(model.vocabulary), model.cell == "lstm"
+    L, H, V, lstm = (
+        model.config.num_layers,
+        model.config.hidden_size,
+        len(model.vocabulary),
+        model.config.cell == "lstm",
+    )
     p = {name: jnp.asarray(array) for name, array in model.parameters.items()}
     batches, B = [(jnp.asarray(x), jnp.asarray(y)) for x, y in batches], batches[0][0].shape[1]
 
@@ -179,12 +189,14 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
         c = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
         return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
-    cell = {"rnn": tanh_cell, "gru": gru_cell, "lstm": lstm_cell}[model.cell]
+    cell = {"rnn": tanh_cell, "gru": gru_cell, "lstm": lstm_cell}[model.config.cell]
 
     def loss_of(p: Any, x: Any, y: Any, states: Any) -> Any:
         after = []
         for layer, state in enumerate(states):
-            W_ax, W_aa, b_a, b_n = (p.get(named(name, layer)) for name in ("W_ax", "W_aa", "b_a", "b_n"))
+            W_ax, W_aa, b_a, b_n = (
+                p.get(name_in_layer(name, layer)) for name in ("W_ax", "W_aa", "b_a", "b_n")
+            )
             xW = W_ax[x] if layer == 0 and kind == "gather" else x @ W_ax
 
             def step(state: Any, z: Any, W_aa: Any = W_aa, b_n: Any = b_n) -> Any:

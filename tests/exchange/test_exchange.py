@@ -37,24 +37,24 @@ def test_what_comes_out_are_copies(model):
 
 
 def test_of_two_biases_the_sum_is_taken_but_for_the_part_that_a_gru_keeps_apart(model):
-    arrays, H = to_torch(model), model.hidden_size
+    arrays, H = to_torch(model), model.config.hidden_size
     arrays["rnn.bias_hh_l0"] = arrays["rnn.bias_hh_l0"] + 1
     b_a = model.parameters["b_a"] + 1
-    if model.cell == "gru":
+    if model.config.cell == "gru":
         b_a[2 * H :] -= 1
         b_n = model.parameters["b_n"] + 1
     from_torch(model, arrays)
     np.testing.assert_allclose(model.parameters["b_a"], b_a)
-    if model.cell == "gru":
+    if model.config.cell == "gru":
         np.testing.assert_allclose(model.parameters["b_n"], b_n)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("rnn.weight_hh_l0", None, "rnn.weight_hh_l0 is missing"),
-        ("rnn.bias_ih_l7", np.zeros(5), "rnn.bias_ih_l7 is one too many"),
-        ("dense.weight", np.zeros((5, 7)), r"dense.weight has the shape \(5, 7\), not \(7, 5\)"),
+        ("rnn.weight_hh_l0", None, "array rnn.weight_hh_l0 is missing"),
+        ("rnn.bias_ih_l7", np.zeros(5), "unexpected array rnn.bias_ih_l7"),
+        ("dense.weight", np.zeros((5, 7)), r"dense.weight has the shape \(5, 7\), expected \(7, 5\)"),
     ],
 )
 def test_arrays_of_another_network_are_refused_and_change_nothing(model, name, value, says):

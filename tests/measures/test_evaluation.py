@@ -8,6 +8,7 @@ from conftest import mapped_memory
 
 import charrnn
 from charrnn.measures.evaluation import ROWS, WARM_UP, Evaluation
+from charrnn.model.sampling import stepper
 from charrnn.text.streams import release
 
 
@@ -21,7 +22,7 @@ def model():
 
 def slow(model, tokens):
     """One row, one character at a time, the state carried."""
-    read, state, nats, hits = model.stepper(), model.initial_state(1)[0], 0.0, 0
+    read, state, nats, hits = stepper(model), model.initial_state(1)[0], 0.0, 0
     for now, after in pairwise(tokens):
         logits, state = read(now, state)
         nats += math.log(np.exp(logits).sum()) - logits[after]
@@ -42,20 +43,35 @@ def test_every_character_is_scored_with_the_state_carried(model, n):
 def test_a_text_long_enough_for_all_rows(model, monkeypatch):
     tokens = np.random.default_rng(1).integers(0, 7, 4 * WARM_UP * ROWS + 17)
     score = charrnn.evaluate(model, tokens)
-    held, buffers = [], charrnn.CharRNN.buffers
+    held, space, chunk = [], charrnn.CharRNN.space, 10 * model.bytes_per_step(ROWS)
 
-    def counting(self, seq_length, batch_size):
+    def counting(self, seq_length, batch_size, **options):
         held.append(seq_length)
-        return buffers(self, seq_length, batch_size)
+        return space(self, seq_length, batch_size, **options)
 
-    monkeypatch.setattr(charrnn.CharRNN, "buffers", counting)
-    monkeypatch.setattr(
-        "charrnn.measures.evaluation.CHUNK", 10 * model.bytes_per_step(ROWS)
-    )  # in many small pieces
-    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
-    assert held == [10]
+    monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", chunk)  # in many small pieces
+    monkeypatch.setattr(charrnn.CharRNN, "space", counting)
+    same = Evaluation(score.characters, pytest.approx(score.loss, rel=1e-12), score.accuracy)
+    assert charrnn.evaluate(model, tokens) == same
+    assert max(held) == 10
     monkeypatch.setattr("charrnn.measures.evaluation.ROWS", 1)
-    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+    assert charrnn.evaluate(model, tokens) == same
+
+
+@pytest.mark.parametrize("n", [2, 700, 4 * WARM_UP * ROWS + 17])
+def test_every_hit_of_every_piece_counts_and_losses_are_added_in_double_precision(n, monkeypatch):
+    """The network always says a: with a loss of 0 where that is right, else of the float32 nearest 1e5/3."""
+    model = charrnn.CharRNN(charrnn.Vocabulary.of_text("ab"), 2, seed=None)
+    model.parameters["b_y"][1] = -1e5 / 3
+    rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    tokens = np.random.default_rng(n).integers(0, 2, n)
+    misses = int(tokens[1:].sum())
+    for chunk in (2**26, 10 * model.bytes_per_step(rows)):
+        monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", chunk)
+        assert charrnn.evaluate(model, np.zeros(n, int)) == Evaluation(n - 1, 0, 1)
+        score = charrnn.evaluate(model, tokens)
+        assert score.accuracy == (n - 1 - misses) / (n - 1)
+        assert score.loss == pytest.approx(misses * float(np.float32(1e5 / 3)) / (n - 1), rel=1e-14)
 
 
 def test_one_character_cannot_be_scored(model):

@@ -10,7 +10,9 @@ from reference import loss_and_gradients, network_loss, numeric_gradient, random
 import charrnn
 from charrnn.config import SampleSettings
 from charrnn.layers import CELLS
-from charrnn.model.charrnn import INITS
+from charrnn.model import plain, segments
+from charrnn.model.initial import INITS
+from charrnn.model.sampling import stepper
 from charrnn.text.vocabulary import Vocabulary
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(1, 6), st.integers(2, 8))
@@ -33,12 +35,12 @@ def test_a_window_equals_the_loop_by_loop_bptt(seed, shape):
     parameters, x, y, a0 = random_window(seed, shape)
     expected_loss, expected = loss_and_gradients(parameters, x, y, a0)
     model = model_with(parameters)
-    buffers, gradients = model.buffers(shape[0] + 2, shape[1]), model.parameters.like()
-    for _ in range(2):  # the same buffers again, larger than the window
-        loss, window = model.forward(x, y, a0, buffers)
-        _, dx, da0 = model.backward(window, gradients, input_gradient=True)
+    space, gradients = model.space(shape[0] + 2, shape[1]), model.parameters.like()
+    for _ in range(2):  # the same memory again, larger than the window
+        loss, window = model.forward(x, y, a0, space)
+        da0 = model.backward(window, gradients)
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-12)
-        for name, analytic in {**gradients, "x": dx, "a0": da0}.items():
+        for name, analytic in {**gradients, "x": model.input_gradient(window), "a0": da0}.items():
             np.testing.assert_allclose(analytic, expected[name], rtol=1e-9, atol=1e-13, err_msg=name)
 
 
@@ -55,12 +57,12 @@ def test_a_network_of_any_form_equals_the_plain_one(form, dropped):
     model, x, y, state = random_network(1, (5, 3, 4, 6), **form)
     masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 5) if dropped else None
     expected, after = network_loss(model, x, y, state, masks)
-    buffers, gradients = model.buffers(7, 3, dropout=dropped), model.parameters.like()
-    for _ in range(2):  # the same buffers again, larger than the window
-        loss, window = model.forward(x, y, state, buffers, masks)
+    space, gradients = model.space(7, 3, dropout=dropped), model.parameters.like()
+    for _ in range(2):  # the same memory again, larger than the window
+        loss, window = model.forward(x, y, state, space, masks)
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
         np.testing.assert_allclose(window.state, after, rtol=1e-12)
-        _, _, dstate = model.backward(window, gradients)
+        dstate = model.backward(window, gradients)
 
     def loss_of():
         return model.forward(x, y, state, masks=masks)[0]
@@ -68,16 +70,6 @@ def test_a_network_of_any_form_equals_the_plain_one(form, dropped):
     numeric = numeric_gradient(loss_of, model.parameters.flat)
     np.testing.assert_allclose(gradients.flat, numeric, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(dstate, numeric_gradient(loss_of, state), rtol=1e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_the_steps_summands_sum_to_the_gradient(form):
-    model, x, y, state = random_network(2, (5, 3, 4, 6), **form)
-    masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 5)
-    whole, _, _ = model.backward(model.forward(x, y, state, masks=masks)[1])
-    parts = [whole.like() for _ in range(5)]
-    model.backward(model.forward(x, y, state, masks=masks)[1], summands=parts)
-    np.testing.assert_allclose(sum(part.flat for part in parts), whole.flat, rtol=1e-11, atol=1e-15)
 
 
 def test_two_windows_with_the_state_carried_are_one_long_window():
@@ -93,8 +85,8 @@ def test_two_windows_with_the_state_carried_are_one_long_window():
 @pytest.mark.parametrize("form", FORMS)
 def test_reading_character_by_character_is_reading_a_window(form):
     model, x, _, a0 = random_network(4, (6, 3, 5, 6), **form)
-    logits = model.logits(x, a0).logits
-    together, alone = model.stepper(3), model.stepper()
+    logits, _ = model.logits(x, a0)
+    together, alone = stepper(model, 3), stepper(model)
     states, state = a0, a0[1]
     for t in range(6):
         step, states = together(x[t], states)
@@ -111,10 +103,10 @@ def test_keeping_every_kth_activation_gives_the_same_gradients(every, form, drop
     masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 12) if dropped else None
     masks_of = (lambda now: masks[:, now]) if dropped else None
     loss, expected, after = model.loss_and_gradients(x, y, a0, masks=masks_of)
-    memory = {"buffers": model.buffers(every, 3, dropout=dropped), "gradients": model.parameters.like()}
+    space, gradients = model.space(every, 3, dropout=dropped), model.parameters.like()
     for _ in range(2):  # the second time in memory that was used before
-        part_loss, gradients, part_after = model.loss_and_gradients(
-            x, y, a0, masks=masks_of, recompute_every=every, **memory
+        part_loss, part_after = segments.loss_and_gradients(
+            model, x, y, a0, gradients, masks=masks_of, recompute_every=every, space=space
         )
         assert part_loss == pytest.approx(loss, rel=1e-13)
         np.testing.assert_array_equal(part_after, after)
@@ -189,8 +181,8 @@ def test_each_gate_starts_as_asked_and_the_forget_gate_open():
 @pytest.mark.parametrize(
     ("form", "match"),
     [
-        ({"cell": "elman"}, "rnn, gru, lstm"),
-        ({"num_layers": 0}, "num_layers 0"),
+        ({"cell": "elman"}, "'rnn', 'gru' or 'lstm'"),
+        ({"num_layers": 0}, "num.layers 0"),
         ({"embedding_size": -1}, "-1"),
     ],
 )
@@ -203,10 +195,10 @@ def test_forms_that_are_none_are_refused(form, match):
 def test_what_a_step_takes_is_counted(form):
     model = charrnn.CharRNN(vocabulary(5), 4, **form)
     for dropout in (False, True):
-        few, many = (model.buffers(T, 3, dropout=dropout).nbytes for T in (10, 20))
+        few, many = (model.space(T, 3, dropout=dropout).nbytes for T in (10, 20))
         assert model.bytes_per_step(3, dropout=dropout) == (many - few) / 10
     masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.5, 10)
-    assert masks.nbytes == sum(array.nbytes for array in model.buffers(10, 3, dropout=True).dropped)
+    assert masks.nbytes == sum(array.nbytes for array in model.space(10, 3, dropout=True).dropped)
 
 
 def test_the_seed_is_all_that_chance_depends_on():
@@ -246,8 +238,18 @@ def test_a_state_of_another_shape_is_refused():
     model = charrnn.CharRNN(vocabulary(5), 4)
     with pytest.raises(ValueError, match=r"expected \(2, 4\)"):
         model.loss_and_gradients(np.zeros((3, 2), int), np.zeros((3, 2), int), np.zeros((1, 4)))
-    with pytest.raises(charrnn.CharRNNError, match="int32"):
+    with pytest.raises(charrnn.CharRNNError, match="float32"):
         charrnn.CharRNN(vocabulary(5), 4, dtype="int32")
+
+
+def test_the_plain_network_trains_and_has_the_gradients_of_the_fast_one(capsys):
+    plain.main()
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(line.split()[3]) for line in lines[:-1]]
+    assert losses[0] > 2.5
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.2
+    assert float(lines[-1].split()[-1]) < 1e-14
 
 
 def test_the_keywords_of_sampling_are_the_settings():

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 
+import conftest
 import pytest
-from conftest import PROVERB, assert_same_run, position
+from conftest import PROVERB, ROOT, assert_same_run, position
 
 import charrnn
 from charrnn.errors import DivergedError, RunError
@@ -25,17 +26,11 @@ from charrnn.training.guard import Guard
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 SMALL = ["--hidden-size", 8, "--seq-length", 8, "--batch-size", 4, "--warmup-steps", 5, "--threads", 1]
 KILLS = {1: 17, 2: 17, 3: 17}  # seed: how many
 
 
-def start(*words, **options):
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes | options)
+start = partial(conftest.start, text=True)
 
 
 def finish(*words, code=0, **options):
@@ -127,7 +122,7 @@ def test_one_signal_saves_and_the_command_it_prints_goes_on_to_the_same_bits(
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
     said = re.search(
-        r"^stopped after step (\S+) \(epoch \S+ of 100\); saved. To go on: charrnn (.*)$", out, re.M
+        r"^stopped after step (\S+) \(epoch \S+ of 100\); saved. To resume: charrnn (.*)$", out, re.M
     )
     assert position(tmp_path)["step"] == int(said[1])
     finish(*said[2].split(), "--save-every", 60)
@@ -146,8 +141,8 @@ def test_two_signals_stop_in_the_middle_of_a_step(tmp_path, number, code):
     process.send_signal(number)
     stdout, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
-    assert f"stopped at once; the last save stands. To go on: charrnn train --resume --out {out}" in stdout
-    assert charrnn.load(out, "last").hidden_size == 512
+    assert f"stopped at once; the last save stands. To resume: charrnn train --resume --out {out}" in stdout
+    assert charrnn.load(out, "last").config.hidden_size == 512
     assert not list(out.glob(".*.new"))
 
 
@@ -247,10 +242,10 @@ def test_a_text_that_changes(text, whole, tmp_path):
     shutil.copy(text, copy)
     finish(*training(copy, out, 40))
     copy.write_text(PROVERB * 39)
-    _, err = finish("train", "--resume", "--out", out, code=2)
+    words = ["train", copy, "--resume", "--out", out, "--max-steps"]
+    _, err = finish(*words, 50, code=2)
     assert "this run was trained on another text" in err
     assert "--allow-changed-corpus" in err
-    words = ["train", "--resume", "--out", out, "--max-steps"]
     assert "another text than before" in finish(*words, 50, "--allow-changed-corpus")[0]
     finish(*words, 60)  # it is the run's text now
 
@@ -305,9 +300,8 @@ def test_a_disk_without_locks_is_told_before_the_text_is_read(tmp_path):
     code += "def flock(*args): raise OSError(errno.ENOLCK, 'No locks available')\n"
     code += "fcntl.flock = flock; sys.exit(charrnn.cli.main(['train', '-', '--out', sys.argv[1]]))"
     command = [sys.executable, "-c", code, tmp_path / "run"]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes)
     assert "cannot lock files (No locks available)" in process.stderr.read()  # though its input has no end
     process.stdin.close()
     process.stderr.close()

@@ -61,7 +61,7 @@ def test_shards_that_keep_every_kth_activation():
     loss, expected, after = model.loss_and_gradients(x, y, a0)
     with Shards(model, 9, 4, 2, recompute_every=4) as shards:
         sharded_loss, flat, sharded_after = shards.loss_and_gradients(x, y, a0)
-        assert shards._buffers.memory[0]["a"].shape == (5, 2, 12)
+        assert shards._space.cells[0].a.shape == (5, 2, 12)
     assert sharded_loss == pytest.approx(loss, rel=1e-13)
     assert np.abs(flat - expected.flat).max() <= 1e-13 * np.abs(expected.flat).max()
     np.testing.assert_allclose(sharded_after, after, rtol=1e-13)
@@ -96,7 +96,7 @@ def test_masks_are_drawn_for_the_steps_that_are_asked_for():
     assert masks_of(model, (5, 1), slice(2, 6), 0.0) is None
 
 
-def test_a_shorter_window_uses_the_same_buffers():
+def test_a_shorter_window_uses_the_same_memory():
     _, x, y, a0 = random_window(0, (9, 4, 12, 10))
     model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12, dtype=float)
     with Shards(model, 9, 4, 2) as shards:

@@ -87,7 +87,7 @@ def test_as_many_layers_as_there_may_be_are_saved_and_gone_on_with(corpus, tmp_p
     train(corpus, tmp_path, max_steps=1, **sizes)
     result = train(corpus, tmp_path, max_steps=2, resume=True, **sizes)
     assert result.steps == 2
-    assert charrnn.load(tmp_path).num_layers == 100
+    assert charrnn.load(tmp_path).config.num_layers == 100
 
 
 def test_the_memory_of_dropout_counts(corpus, tmp_path):

@@ -1,4 +1,4 @@
-"""The GRU and the LSTM beside their textbook equations, and their derivatives beside differences."""
+"""The cells beside their textbook equations, and their derivatives beside differences."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,8 @@ from reference import CELLS as SLOW
 from reference import numeric_gradient
 
 from charrnn import layers
-from charrnn.layers import CELLS, room
+from charrnn.layers import CELLS
 
-GATED = ["gru", "lstm"]
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4))
 
 
@@ -26,8 +25,10 @@ def window(name, seed, shape):
 
 def run(cell, xW, states, weights):
     T, B, _ = xW.shape
-    memory = cell.allocate(T, B, len(weights["W_aa"]), np.result_type(xW, *states, *weights.values()))
-    cell.forward(xW, *states, *weights.values(), **memory)
+    memory = cell.memory(T, B, len(weights["W_aa"]), np.result_type(xW, *states, *weights.values()))
+    for _ in range(2):  # the second time in memory that was used before
+        memory.xW[...] = xW
+        cell.forward(states, weights, memory)
     return memory
 
 
@@ -46,21 +47,16 @@ def slow(name, xW, states, weights):
     return [np.array(steps) for steps in found]
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", list(CELLS))
 @given(seed=st.integers(0, 999), shape=sizes)
 def test_forward_is_the_textbook_step_by_step(name, seed, shape):
     cell, xW, states, weights, _ = window(name, seed, shape)
-    expected = dict(zip(cell.states, slow(name, xW, states, weights), strict=True))
-    T, B, H = shape
-    memory = cell.allocate(T, B, H, float)
-    for _ in range(2):  # the second time in memory that was used before, xW laid into it
-        room(memory)[...] = xW
-        cell.forward(room(memory), *states, *weights.values(), **memory)
-        for key, steps in expected.items():
-            np.testing.assert_allclose(memory[key], steps, rtol=1e-12, atol=1e-14)
+    memory = run(cell, xW, states, weights)
+    for key, steps in zip(cell.states, slow(name, xW, states, weights), strict=True):
+        np.testing.assert_allclose(getattr(memory, key), steps, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", list(CELLS))
 @given(seed=st.integers(0, 999), shape=sizes)
 def test_backward_is_the_derivative_of_forward(name, seed, shape):
     cell, xW, states, weights, upstream = window(name, seed, shape)
@@ -68,46 +64,51 @@ def test_backward_is_the_derivative_of_forward(name, seed, shape):
 
     def loss():
         memory = run(cell, xW, states, weights)
-        return np.sum(upstream * memory["a"][1:]) + sum(
-            np.sum(d * memory[key][-1]) for d, key in zip(last, cell.states, strict=True)
+        return np.sum(upstream * memory.a[1:]) + sum(
+            np.sum(d * state) for d, state in zip(last, memory.state, strict=True)
         )
 
-    for _ in range(2):
-        memory = run(cell, xW, states, weights)
-        da = upstream.copy()
-        da[-1] += last[0]
-        rest = {f"d{key}": d for key, d in zip(cell.states[1:], last[1:], strict=True)}
-        read = [memory[key] for key in cell.backward_reads]
-        dz, *before = cell.backward(da, *read, weights["W_aa"], dz=np.full_like(xW, np.nan), **rest)
-        written = {key: np.full_like(array, np.nan) for key, array in weights.items()}
-        cell.backward_weights(dz, *(memory[key] for key in cell.weights_read), *written.values())
-        pairs = [(dz, xW), *zip(before, states, strict=True)]
-        pairs += [(written[key], weights[key]) for key in weights]
-        for analytic, x in pairs:
-            np.testing.assert_allclose(analytic, numeric_gradient(loss, x), rtol=2e-6, atol=1e-8)
+    memory, dz = run(cell, xW, states, weights), np.full_like(xW, np.nan)
+    before = cell.backward(upstream.copy(), memory, weights, dz, tuple(last))
+    written = {key: np.full_like(array, np.nan) for key, array in weights.items()}
+    cell.backward_weights(dz, memory, written)
+    pairs = [(dz, xW), *zip(before, states, strict=True)]
+    pairs += [(written[key], weights[key]) for key in weights]
+    for analytic, x in pairs:
+        np.testing.assert_allclose(analytic, numeric_gradient(loss, x), rtol=2e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", list(CELLS))
 def test_a_step_by_itself_is_a_step_of_the_window(name):
     cell, xW, states, weights, _ = window(name, 0, (5, 3, 4))
     memory = run(cell, xW, states, weights)
-    xW += weights.pop("b_a")
+    xW += weights["b_a"]
     one, many = [state[1] for state in states], states
     for t in range(5):
-        many = cell.step(xW[t], *many, *weights.values())
-        one = cell.step(xW[t, 1], *one, *weights.values())
-        for key, state, row in zip(cell.states, many, one, strict=True):
-            np.testing.assert_allclose(state, memory[key][t + 1], rtol=1e-12)
-            np.testing.assert_allclose(row, memory[key][t + 1, 1], rtol=1e-12)
+        many, one = cell.step(xW[t], many, weights), cell.step(xW[t, 1], one, weights)
+        for expected, state, row in zip(memory.part(slice(t, t + 1)).state, many, one, strict=True):
+            np.testing.assert_allclose(state, expected, rtol=1e-12)
+            np.testing.assert_allclose(row, expected[1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_gates_at_their_ends_stay_finite(name):
+@pytest.mark.parametrize("name", list(CELLS))
+def test_activations_at_their_ends_stay_finite(name):
     cell, xW, states, weights, upstream = window(name, 0, (4, 2, 3))
     memory = run(cell, 1e4 * xW, states, weights)
-    assert all(np.isfinite(array).all() for array in memory.values())
-    read = [memory[key] for key in cell.backward_reads]
-    assert all(np.isfinite(d).all() for d in cell.backward(upstream, *read, weights["W_aa"]))
+    assert all(np.isfinite(array).all() for array in memory)
+    dz = np.empty_like(xW)
+    assert all(np.isfinite(d).all() for d in (*cell.backward(upstream, memory, weights, dz), dz))
+
+
+def test_every_step_of_the_window_is_reached():
+    """A loss at the last step alone moves the state that enters the window, fifty steps before."""
+    _, xW, (a0,), weights, upstream = window("rnn", 0, (50, 2, 4))
+    upstream[:-1] = 0
+    W_aa = np.linalg.qr(weights["W_aa"])[0]
+    a = layers.recurrence_forward(0.1 * xW, 0.1 * a0, W_aa, np.zeros(4))
+    dz, da0 = layers.recurrence_backward(upstream, a, W_aa)
+    assert np.all(np.abs(da0) > 1e-4)
+    assert np.all(np.abs(dz).max(axis=(1, 2)) > 1e-3)
 
 
 def test_a_gate_that_is_open_carries_what_there_is():
@@ -127,24 +128,25 @@ def test_a_gate_that_is_open_carries_what_there_is():
 @pytest.mark.parametrize("name", list(CELLS))
 def test_a_cell_says_what_it_keeps(name):
     cell = CELLS[name]
-    memory = cell.allocate(6, 2, 5, np.float32)
-    assert all(memory[state].shape == (7, 2, 5) for state in cell.states)
-    assert room(memory).shape == (6, 2, cell.gates * 5)
-    part = cell.part(memory, slice(2, 4))
-    assert part["a"].shape == (3, 2, 5)
-    assert all(np.shares_memory(part[key], memory[key]) for key in memory)
-    assert room(part).shape == (2, 2, cell.gates * 5)
+    memory = cell.memory(6, 2, 5, np.float32)
+    assert all(getattr(memory, state).shape == (7, 2, 5) for state in cell.states)
+    assert len(memory.state) == len(cell.states)
+    part = memory.part(slice(2, 4))
+    assert part.a.shape == (3, 2, 5)
+    assert all(np.shares_memory(some, whole) for some, whole in zip(part, memory, strict=True))
+    for kept, T in ((memory, 6), (part, 2)):
+        assert kept.xW.shape == cell.scratch(np.empty((T, 2, 5)), kept).shape == (T, 2, cell.gates * 5)
     for key, starts in cell.biases.items():
         assert cell.shapes(2, 5)[key] == (len(starts) * 5,)
 
 
 def test_complex_arrays_carry_a_derivative():
-    for name in GATED:
+    """The imaginary part of f(x + ih)/h is f'(x)."""
+    for name in CELLS:
         cell, xW, states, weights, upstream = window(name, 1, (4, 2, 3))
         memory = run(cell, xW, states, weights)
-        read = [memory[key] for key in cell.backward_reads]
-        _, da0, *_ = cell.backward(upstream.copy(), *read, weights["W_aa"])
+        da0, *_ = cell.backward(upstream.copy(), memory, weights, np.empty_like(xW))
         moved = states[0].astype(complex)
         moved[1, 2] += 1e-30j
-        slope = np.sum(upstream * run(cell, xW, [moved, *states[1:]], weights)["a"][1:].imag) / 1e-30
+        slope = np.sum(upstream * run(cell, xW, [moved, *states[1:]], weights).a[1:].imag) / 1e-30
         np.testing.assert_allclose(da0[1, 2], slope, rtol=1e-13)
