@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def print_version() -> int:
     """Print the version. Returns: the exit code."""
-    from charrnn.training.trainer import package_version
+    from charrnn.runs.note import package_version
 
     print(f"charrnn {package_version()}")
     return 0
@@ -113,5 +113,5 @@ def fail(args: argparse.Namespace, message: str, code: int) -> int:
     """Say what is wrong, in a line. Returns: ``code``."""
     with suppress(OSError):  # there may be no terminal any more
         line = f"{' '.join(filter(None, ('charrnn', args.command)))}: {as_typed(message)}"
-        print(shown(line, sys.stderr), file=sys.stderr)
+        print(shown(line, sys.stderr).replace("\n", r"\n"), file=sys.stderr)  # names may have newlines
     return code

@@ -356,6 +356,11 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     per_step: bool = Field(
         default=False, description="also each step's summand against its own copy of the parameter"
     )
+    recompute_every: Whole = Field(
+        default=0,
+        description="check the gradients that are computed in segments of K steps, as in training; 0 checks "
+        "those of the whole window",
+    )
     seed: Seed = Field(default=0, description="of the parameters, the state and the projections")
 
 

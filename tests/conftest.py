@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ import pytest
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs.checkpoint import read_arrays
+from charrnn.runs.npz import read_arrays
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")
@@ -51,17 +53,30 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in ("last.npz", "best.npz"):
         arrays, others = read_arrays(one / name), read_arrays(other / name)
         assert arrays.keys() == others.keys()
-        for key in arrays.keys() - {"position"}:
+        for key in arrays.keys() - {"position", "settings"}:
             np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
             assert arrays[key].dtype == others[key].dtype
     assert position(one) == position(other)
     assert metrics(one) == metrics(other)
 
 
-def start(*words: object, **options: Any) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own."""
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> Iterator[None]:
+    """Signals act as usual, here and in every process started, although the shell may ignore some (nohup)."""
+    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): handler for name, handler in usual.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
+    """The command line in a process of its own, with ``env`` beside the usual variables."""
     command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+    return subprocess.Popen(command, env=variables, **pipes | options)
 
 
 def says_what_is_wrong(*words: object) -> str:
@@ -76,6 +91,16 @@ def says_what_is_wrong(*words: object) -> str:
     said = err.read()
     assert code == 0 or (code == 2 and 1 <= said.count("\n") <= 2), (code, said[:2000])
     return said
+
+
+class Told:
+    """The progress of a run: the arguments of each call, by the method's name."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[Any, ...]]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.calls.setdefault(name, []).append(what)
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""``charrnn derive``: prove the derivation, or mark a reader's answers to its exercises."""
+"""``charrnn derive``: prove the derivation, show one window or the reach of gradients, mark exercises."""
 
 import argparse
 import json
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from charrnn.proofs.calculus import Proof
 
 
+# What has a network of its own, and the settings that it takes.
+LESSONS = {"answer": {"seed"}, "walk": set[str](), "flow": {"seed"}, "broken": set[str]()}
+
+
 def add_parser(commands: Commands) -> None:
     """Add the flags of ``charrnn derive``."""
     parser = add_command(
@@ -31,8 +35,8 @@ def add_parser(commands: Commands) -> None:
     what.add_argument(
         "--rule",
         metavar="NAME",
-        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, elementwise, softmax, "
-        "bias, time, F1 to F4, B1 to B9",
+        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, 3W-vec, elementwise, "
+        "softmax, bias, time, F1 to F4, B1 to B9",
     )
     what.add_argument(
         "--answer",
@@ -41,6 +45,21 @@ def add_parser(commands: Commands) -> None:
         help="check your answers to the exercises of DERIVATION.md, functions such as def db_a(dz). The file "
         "is plain Python and is run as it is: only give it your own",
     )
+    what.add_argument(
+        "--walk",
+        action="store_true",
+        help="one window by hand, T = 2, every number of its forward and backward pass",
+    )
+    what.add_argument(
+        "--flow", action="store_true", help="how far a gradient reaches back, by cell and by the size of W_aa"
+    )
+    what.add_argument(
+        "--broken",
+        metavar="N",
+        type=planted,
+        help="an error planted in one equation, by what it does to the gradients; answer with --is TAG",
+    )
+    parser.add_argument("--is", dest="named", metavar="TAG", help="the equation of --broken N, such as B5")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--markdown", action="store_true", help="write it as a Markdown document")
     add_json(how)
@@ -49,22 +68,17 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the derivation. Returns: the exit code."""
-    flags = given(args, DeriveConfig)
-    config = DeriveConfig(**flags)
-    rng = np.random.default_rng(config.seed)
-    if args.answer is not None:
-        if args.json or args.markdown:
-            raise ConfigError("--answer: its replies have no --json or --markdown form")
-        for name in flags.keys() - {"seed"}:
-            raise ConfigError(
-                f"{flag(name)} has no effect with --answer: the exercises have their own cell and sizes"
-            )
-        return mark_answers(Path(args.answer), rng)
+    config = DeriveConfig(**given(args, DeriveConfig))
+    lesson = next((name for name in LESSONS if getattr(args, name) not in (None, False)), None)
+    if args.named is not None and lesson != "broken":
+        raise ConfigError("--is names the equation of a planted error: say which error with --broken N")
+    if lesson is not None:
+        return teach(lesson, args, config.seed)
     from charrnn.proofs.board import lines, markdown
     from charrnn.proofs.cells import derive
 
     sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
-    proofs = derive(rng, *sizes, config.cell)
+    proofs = derive(np.random.default_rng(config.seed), *sizes, config.cell)
     if args.rule is not None:
         proofs = of_rule(proofs, args.rule)
     passed = all(proof.agrees for proof in proofs)
@@ -81,11 +95,32 @@ def run(args: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def mark_answers(file: Path, rng: np.random.Generator) -> int:
-    """Mark a reader's answers. Returns: the exit code."""
-    from charrnn.proofs.exercises import mark
+def planted(word: str) -> int:
+    """The type of the number of a planted error."""
+    from charrnn.proofs.broken import PLANTED
 
-    replies = list(mark(file, rng))
+    numbers = {str(number): number for number in range(1, len(PLANTED) + 1)}
+    if word not in numbers:
+        raise argparse.ArgumentTypeError(f"{brief(word)}: should be a whole number from 1 to {len(PLANTED)}")
+    return numbers[word]
+
+
+def teach(lesson: str, args: argparse.Namespace, seed: int) -> int:
+    """Do what has a network of its own, a window by hand say, or exercises. Returns: the exit code."""
+    from charrnn.proofs import broken, exercises, flow, walk
+
+    if args.json or args.markdown:
+        raise ConfigError(f"--{lesson} has no --json or --markdown form")
+    for name in given(args, DeriveConfig).keys() - LESSONS[lesson]:
+        raise ConfigError(f"{flag(name)} has no effect with --{lesson}, which has its own cell and sizes")
+    if lesson == "answer":
+        replies = list(exercises.mark(Path(args.answer), np.random.default_rng(seed)))
+    elif lesson == "broken" and args.named is not None:
+        replies = [broken.judge(args.broken, args.named.upper())]
+    else:
+        shown = {"walk": walk.walk(), "flow": flow.flow(seed), "broken": broken.puzzle(args.broken)}
+        print(*shown[lesson], sep="\n")
+        return 0
     for reply in replies:
         say(f"{reply.name}: {reply.text}")
     return 0 if all(reply.right for reply in replies) else 1

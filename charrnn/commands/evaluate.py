@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +22,12 @@ from charrnn.commands.flags import (
     given,
 )
 from charrnn.commands.terminal import say
-from charrnn.commands.texts import read_corpus, reading_of, text_learned
-from charrnn.config import TextConfig, TrainConfig
-from charrnn.errors import RunError
+from charrnn.commands.texts import read_corpus, reading_of, text_of_run
+from charrnn.config import TextConfig, flag
+from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
-from charrnn.runs.checkpoint import load, read_note
+from charrnn.runs import load, read_note
 from charrnn.text.vocabulary import Tokens
 
 
@@ -70,16 +71,20 @@ def run(args: argparse.Namespace) -> int:
     model = load(folder, config.which)
     note = read_note(folder)
     flags = given(args, TextConfig)
+    kept = note.corpus
     if args.corpus:
         how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
-        corpus = read_corpus(args.corpus, reading_of(note, model, flags), **how)
+        reading = TextConfig(**reading_of(kept, args.corpus) | flags).model_dump()
+        corpus = read_corpus(args.corpus, reading, **how)
+    elif flags:
+        raise ConfigError(f"{flag(min(flags))} has no effect without CORPUS: the run's own text is encoded")
     else:
-        remedy = "Name the CORPUS to score it as it is" + ", without --baselines" * args.baselines
-        corpus = text_learned(folder, note, model, remedy, flags, args.ignore_unknown)
+        remedy = f"Name it: charrnn eval {shlex.quote(args.run)} CORPUS, or "
+        corpus = text_of_run(folder, kept, remedy, vocabulary=model.vocabulary)
     own = corpus
     if args.corpus and args.baselines:
-        own = text_learned(folder, note, model, "Leave out --baselines to score this CORPUS")
-    settings = TrainConfig(**note["settings"])
+        own = text_of_run(folder, kept, "Leave out --baselines, or name it: ", vocabulary=model.vocabulary)
+    settings = note.settings
     split = config.split or ("all" if args.corpus else "val")
     parts: dict[str, Tokens] = {"all": corpus.tokens}
     if split != "all":

@@ -59,7 +59,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])
     with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
-        window = GradientCheck(model, inputs, targets, rng, config.method, bar.update, config.dropout)
+        how = config.method, bar.update, config.dropout, config.recompute_every
+        window = GradientCheck(model, inputs, targets, rng, *how)
         quick = config.quick
         if quick is None:
             quick = window.derivatives(quick=False, per_step=False) > MANY
@@ -85,11 +86,12 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     dtype = "float64" if config.method == "central" else "complex128"
     print(wrapped(f"{described(config, sizes)}, loss {float(window.loss):.4f} nats, {dtype}"))
     print_table(checks)
-    how = {"complex": "the complex step", "central": "central differences"}[config.method]
-    by = "; gradients along random directions (--no-quick: each entry)" if quick else ""
+    standard = {"complex": "the complex step", "central": "central differences"}[config.method]
+    by = f"; gradients in segments of {config.recompute_every} steps" if config.recompute_every else ""
+    by += "; gradients along random directions (--no-quick: each entry)" if quick else ""
     if window.tolerance > TOLERANCE[config.method]:
         by += "; less than usual, for this network magnifies rounding"
-    print(wrapped(f"{'All' if passed else 'NOT all'} agree with {how} to {window.tolerance:.0e}{by}"))
+    print(wrapped(f"{'All' if passed else 'NOT all'} agree with {standard} to {window.tolerance:.0e}{by}"))
     return 0 if passed else 1
 
 

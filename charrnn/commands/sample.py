@@ -25,7 +25,7 @@ from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError
 from charrnn.files import read_small
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
-from charrnn.runs.checkpoint import load
+from charrnn.runs import load
 
 AT_ONCE = 64  # texts of one drawing
 PRIME_BYTES = 64 * 10**6

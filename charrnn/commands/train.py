@@ -26,18 +26,21 @@ from charrnn.commands.terminal import as_typed, framed, program, say, shown, wra
 from charrnn.commands.texts import (
     default_out,
     read_corpus,
+    reading_of,
     source_of,
-    sources_of,
+    text_of_run,
     text_to_train_on,
 )
 from charrnn.config import CacheConfig, GradcheckConfig, TextConfig, TrainConfig, flag
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.measures.baselines import baselines
-from charrnn.runs.checkpoint import load, read_note
+from charrnn.runs import CorpusNote, RunFolder, load, read_note, read_settings
+from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS
-from charrnn.training.trainer import Progress, Result, train
+from charrnn.training import Progress, Result, train_in
+from charrnn.training.shards import within_cores
 
 COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
 CONFIG_BYTES = 10**6  # of a file of settings
@@ -97,40 +100,44 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train. Returns: the exit code."""
     out = Path(args.out or default_out(args.corpus))
-    settings, kept = read_settings(args, out)
+    settings, kept = settings_of(args, out)
     config = TrainConfig(**part_of(settings, TrainConfig))
     reading = part_of(settings, TextConfig)
     if args.gradcheck:
-        corpus = read_corpus(args.corpus or sources_of(kept), reading)
+        text = text_of_run(out, kept, "Name it: ") if kept and not args.corpus else None
+        corpus = text or read_corpus(args.corpus, reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return gradcheck.check(corpus, GradcheckConfig(**common, quick=True))
-    corpus, cache = text_to_train_on(args, settings, kept, out)
-    say(
-        f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
-        f"seed {config.seed}, run {out}"
-    )
-    if not args.resume:
-        say_what_to_beat(corpus, config)
-    try:
-        result = train(
-            corpus,
-            config,
-            out,
-            resume=args.start or args.resume,
-            overwrite=args.overwrite,
-            init_from=args.init_from,
-            allow_changed_corpus=args.allow_changed_corpus,
-            about={
-                "sources": [source_of(source) for source in args.corpus] or sources_of(kept),
-                "cache_dir": "" if cache == out / TOKENS else str(cache),
-                **reading,
-            },
-            progress=Bar(raw=args.raw),
+    sources = kept.sources if kept and not args.corpus else list(map(source_of, args.corpus))
+    mode: Any = "resume" if args.resume else "overwrite" if args.overwrite else "new"
+    # the lock is held before anything is written, the encoded text above all
+    with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
+        corpus, cache = text_to_train_on(args, settings, kept, out)
+        say(
+            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
+            f"seed {config.seed}, run {out}"
         )
-    except Interrupted as stopped:
-        with suppress(OSError):  # there may be no terminal any more
-            say(f"{stopped}. To go on: {program('train')} --resume --out {shlex.quote(str(out))}")
-        return 128 + stopped.signal
+        if not args.resume:
+            say_what_to_beat(corpus, config)
+        try:
+            result = train_in(
+                folder,
+                corpus,
+                config,
+                save=args.start or "last.npz",
+                init_from=args.init_from,
+                allow_changed_corpus=args.allow_changed_corpus,
+                about={
+                    "sources": sources,
+                    "cache_dir": "" if cache == out / TOKENS else str(cache),
+                    **reading,
+                },
+                progress=Bar(raw=args.raw),
+            )
+        except Interrupted as stopped:
+            with suppress(OSError):  # there may be no terminal any more
+                say(f"{stopped}. To resume: {program('train')} --resume --out {shlex.quote(str(out))}")
+            return 128 + stopped.signal
     say_result(result, config, raw=args.raw)
     return 0
 
@@ -138,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 # -- settings ---------------------------------------------------------------------------------------
 
 
-def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], CorpusNote | None]:
     """The settings of a run, and what the run that is resumed notes of its text.
 
     A flag beats the file of --config, which beats the run that is resumed or whose weights are taken over.
@@ -152,18 +159,22 @@ def read_settings(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], 
     TrainSettings(**part_of(flags, TextConfig))
     must_start_alone(args, flags)
     values: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
+    kept: CorpusNote | None = None
     if args.resume:
-        saved = read_note(out)
-        kept = saved["corpus"]
-        values |= saved["settings"] | part_of(kept, TextConfig)
+        kept = read_note(out).corpus
+        values |= read_settings(out).model_dump() | reading_of(kept, args.corpus)
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
             values[name] = getattr(model.config, name)
     if args.config:
-        values |= (file := read_toml(Path(args.config)))
+        file = read_toml(Path(args.config))
         must_start_alone(args, file, f"{args.config}: ")
+        flags = file | flags
+    if args.resume and "threads" not in flags:  # what a run says starts no more processes than fit
+        threads, values["threads"] = values["threads"], within_cores(values["threads"])
+        if threads != values["threads"]:
+            say(f"--threads {threads} of this run is more than the cores here; give --threads to have it so")
     try:
         return TrainSettings(**values | flags).model_dump(), kept
     except ConfigError as error:

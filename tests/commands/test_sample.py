@@ -4,22 +4,30 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import TINY, start
 
 import charrnn
 
+SETTINGS = {"length": 50, "seed": 1, "temperature": 1.5, "top_k": 9, "top_p": 0.8}
+FLAGS = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", value)]
+
 
 def test_sample_writes_the_text_and_nothing_else(cli, run_folder):
-    outcome = cli("sample", run_folder, "--prime", "the fox", "--length", 50, "--seed", 1)
+    outcome = cli("sample", run_folder, "--prime", "the fox", *FLAGS)
     assert outcome.err == ""
-    assert outcome.out == charrnn.load(run_folder).sample("the fox", length=50, seed=1)
+    assert outcome.out == charrnn.load(run_folder).sample("the fox", **SETTINGS)
 
 
 def test_several_samples_are_a_line_each(cli, run_folder):
     outcome = cli("sample", run_folder, "--num-samples", 5, "--length", 20, "--stop", "\n", "--prime", "the")
     assert len(outcome.out.splitlines()) == 5
     assert all(line.startswith("the") for line in outcome.out.splitlines())
+    model, config = charrnn.load(run_folder), charrnn.SampleConfig(**SETTINGS)
+    texts = model.draw_many(model.vocabulary.encode("the"), 2, config, np.random.default_rng(1))
+    expected = "".join(f"the{model.vocabulary.decode(text)}\n" for text in texts)
+    assert cli("sample", run_folder, "--prime", "the", "--num-samples", 2, *FLAGS).out == expected
 
 
 def test_the_prime_text_from_a_file_and_from_standard_input(cli, run_folder, tmp_path):

@@ -1,19 +1,20 @@
 import io
 import os
 import re
-import subprocess
 import sys
 import unicodedata
 
 import pytest
-from conftest import ROOT, start
+from conftest import start
 from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
 from charrnn.commands.terminal import Writer, framed, shown, visible, wrapped
-from charrnn.runs.checkpoint import model_arrays, write_arrays
+from charrnn.runs.npz import write_arrays
+from charrnn.runs.state import model_arrays
 
+UTF8 = {"PYTHONIOENCODING": "utf-8"}
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202eevil\u2066 \ttab\n"
 
 
@@ -94,7 +95,7 @@ def evil_run(tmp_path_factory):
     text = folder / "na\x1b[31mme.txt"
     text.write_bytes((EVIL * 60).encode())
     words = ["--hidden-size", 8, "--max-steps", 2, "--batch-size", 4, "--seq-length", 9]
-    out, err = start("train", text, "--out", folder / "run", *words, env=environment()).communicate()
+    out, err = start("train", text, "--out", folder / "run", *words, env=UTF8).communicate()
     assert b"na\x1b[31mme: " in out, err  # into a pipe: as it is
     model = charrnn.CharRNN(charrnn.Corpus.from_text(EVIL).vocabulary, 8)
     model.parameters.flat[...] = 0
@@ -104,17 +105,12 @@ def evil_run(tmp_path_factory):
     return folder / "run"
 
 
-def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-
-
 def on_a_terminal(*words):
     """What a command sends to a terminal, both streams together."""
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment())
+    process = start(*words, stdout=theirs, stderr=theirs, stdin=theirs, env=UTF8)
     os.close(theirs)
     sent = b""
     try:
@@ -130,7 +126,7 @@ def on_a_terminal(*words):
 @pytest.mark.skipif(os.name != "posix", reason="terminals")
 def test_what_a_model_draws_is_escaped_on_a_terminal(evil_run):
     words = ["sample", evil_run, "--length", 60, "--seed", 1, "--temperature", 1]
-    plain = start(*words, env=environment()).communicate()[0].decode()
+    plain = start(*words, env=UTF8).communicate()[0].decode()
     assert set(plain) == set("\x1b\x9b\u202e")
     assert on_a_terminal(*words) == visible(plain) + "\n"
     assert on_a_terminal(*words, "--raw") == plain + "\n"

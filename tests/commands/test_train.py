@@ -108,11 +108,8 @@ def test_a_terminal_that_is_closed_is_a_signal_and_loses_nothing(text_file, tmp_
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "charrnn", "train", text_file, "--out", tmp_path / "run", *TINY]
-    command += ["--epochs", 100_000, "--log-every", 1]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+    words = ["train", text_file, "--out", tmp_path / "run", "--epochs", 100_000, "--log-every", 1, *TINY]
+    process = start(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         os.read(ours, 1000)
@@ -126,7 +123,7 @@ def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_stop(tmp_path):
     path = tmp_path / "zh.txt"
     path.write_text("寒随穷律变，春逐鸟声开。\n" * 60)
     words = ["--out", tmp_path / "run", "--max-steps", 12, "--sample-every", 5, *TINY]
-    process = start("train", path, *words, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    process = start("train", path, *words, env={"PYTHONIOENCODING": "ascii"})
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b"\\u" in out
@@ -177,7 +174,7 @@ def test_a_signal_saves_and_says_how_to_go_on(text_file, tmp_path, number, code)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
-    assert f"To go on: {sys.executable} -m charrnn train --resume --out {out}\n" in stdout.decode()
+    assert f"To resume: {sys.executable} -m charrnn train --resume --out {out}\n" in stdout.decode()
     assert b"Traceback" not in stderr
     assert charrnn.load(out, "last").config.hidden_size == 24
 
@@ -348,7 +345,7 @@ def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path)
         outcome = cli("train", "--resume", "--out", tmp_path, *change)
         assert outcome.code == 2
         assert f"{change[0]} {change[1]}: this run has" in outcome.err
-        assert len(outcome.err.splitlines()) == 1
+        assert len(outcome.err.splitlines()) == 2  # the first says where the text is from
     outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 4, "--dropout", 0.1)
     assert outcome.code == 0
     assert "--dropout 0.2 → 0.1" in outcome.out

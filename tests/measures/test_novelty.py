@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn.measures.novelty import LENGTHS, Novelty, novelty
-from charrnn.runs.checkpoint import model_arrays, write_arrays
+from charrnn.measures.novelty import LENGTHS, Novelty, found_in, novelty
+from charrnn.runs.npz import write_arrays
+from charrnn.runs.state import model_arrays
 from charrnn.text.streams import release
 
 NAMES = "anna\nbob\ncarla\ndora\nemil\nfrank\n"
@@ -69,6 +70,15 @@ def test_every_place_of_a_copy_is_found(monkeypatch):
         assert report.found == {10: 31, 20: 21, 40: 1} == report.substrings
         changed = train[start : start + 20] + "c" + train[start + 21 : start + 41]
         assert fast(train, "", [changed], [False]).found == {10: 11 + 11, 20: 2, 40: 0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_substrings_of_one_hash_are_told_apart(seed):
+    """With base 1 a hash is the sum of the characters, the same for every order of them."""
+    train, drawn = (np.random.default_rng(seed).integers(0, 2, n, np.uint8) for n in (12, 60))
+    for text in (drawn, drawn[-4:]):
+        expected = [bytes(text[i : i + 4]) in bytes(train) for i in range(len(text) - 3)]
+        assert found_in(train, text, 4, base=1).tolist() == expected
 
 
 def test_substrings_lie_within_one_drawn_text():
