@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,14 +61,11 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_signals() -> Iterator[None]:
-    """Signals act as usual, here and in every process started, although the shell may ignore some (nohup)."""
-    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
-    numbers = {getattr(signal, name): handler for name, handler in usual.items() if hasattr(signal, name)}
-    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def default_signals() -> None:
+    """Signals act as usual, here and in every process that is started, whatever the shell ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:

@@ -130,6 +130,7 @@ def test_a_check_before_training_is_of_the_segments_that_training_will_use(monke
     outcome = cli(*words)
     assert outcome.code == 0
     assert "gradients in segments of 5 steps" in outcome.out
+    assert "segments of" not in cli(*words, "--recompute-every", 16).out  # the whole window
     plant_in(monkeypatch, segments, "loss_and_gradients", "future = network", "network")
     outcome = cli(*words)
     assert outcome.code == 1

@@ -28,8 +28,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 SMALL = ["--hidden-size", 8, "--seq-length", 8, "--batch-size", 4, "--warmup-steps", 5, "--threads", 1]
 KILLS = {1: 17, 2: 17, 3: 17}  # seed: how many
-
-
 start = partial(conftest.start, text=True)
 
 
