@@ -45,8 +45,8 @@ class Streams:
         if len(tokens) <= seq_length:
             raise TextError(
                 f"the training part has {len(tokens):,} characters; one window needs "
-                f"{seq_length + 1:,} (--seq-length and the character after). "
-                "Lower --seq-length or give a longer text"
+                f"{seq_length + 1:,} (`seq_length` and the character after). "
+                "Lower `seq_length` or give a longer text"
             )
         self._tokens = tokens
         self.seq_length = seq_length

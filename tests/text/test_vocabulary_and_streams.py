@@ -35,7 +35,7 @@ def test_tokens_are_as_narrow_as_the_vocabulary_allows():
 
 def test_unknown_characters_are_named_or_dropped():
     vocabulary = Vocabulary.of_text("abc")
-    with pytest.raises(TextError, match=r"'é' \(U\+00E9\).*--ignore-unknown"):
+    with pytest.raises(TextError, match=r"'é' \(U\+00E9\).*`ignore_unknown`"):
         vocabulary.encode("café")
     assert vocabulary.decode(vocabulary.encode("café", ignore_unknown=True)) == "ca"
     with pytest.raises(TextError, match="offset 1"):

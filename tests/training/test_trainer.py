@@ -209,7 +209,7 @@ def test_a_small_text_shrinks_the_batch_and_says_so(tmp_path):
     small = charrnn.Corpus.from_text("a small text, but enough for two rows of sixteen")
     train(small, tmp_path, epochs=1, val_fraction=0, test_fraction=0, progress=spy)
     assert "--batch-size 4 shrunk to 2" in spy.said[0]
-    with pytest.raises(TextError, match="Lower --seq-length"):
+    with pytest.raises(TextError, match="Lower `seq_length`"):
         train(small, tmp_path / "b", seq_length=60)
     result = train(small, tmp_path / "c", epochs=1, val_fraction=0, test_fraction=0.02, progress=spy)
     assert "the test part has one character only" in spy.said[1]
