@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,11 +61,18 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_signals() -> None:
-    """Signals act as usual, here and in every process that is started, whatever the shell ignores."""
+def usual_signals() -> None:
+    """These two act as usual, here and in every process that is started, whatever the shell ignores."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.fixture
+def usual_hangup() -> Iterator[None]:
+    """And so does SIGHUP, but in these tests alone: elsewhere it may be ignored (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
