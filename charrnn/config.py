@@ -255,7 +255,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     save_every: float = Field(
         default=60.0, ge=0, description="seconds between saves of last.npz, besides those at validations"
     )
-    keep: Positive = Field(default=2, description="saves kept: last.npz and the ones before it")
+    keep: int = Field(default=2, ge=1, le=10_000, description="saves kept: last.npz and the ones before it")
     patience: Whole = Field(
         default=0, description="end after so many validations without a better one; 0 is off"
     )

@@ -54,7 +54,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
 
     model = generic_model(corpus.vocabulary, config, config.seed)
-    inputs, targets = Streams(corpus.tokens, config.batch_size, config.seq_length)[0]
+    streams, T = Streams(corpus.tokens, config.batch_size, config.seq_length), config.seq_length
+    inputs, targets = (rows[:, :T].T.astype(np.intp) for rows in (streams.inputs, streams.targets))
     if inputs.shape[1] < config.batch_size and not as_json:
         print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])

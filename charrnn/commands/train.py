@@ -35,7 +35,7 @@ from charrnn.config import CacheConfig, GradcheckConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.measures.baselines import baselines
-from charrnn.runs import CorpusNote, RunFolder, load, read_note, read_settings
+from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS
@@ -161,8 +161,9 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
     values: dict[str, Any] = {}
     kept: CorpusNote | None = None
     if args.resume:
-        kept = read_note(out).corpus
-        values |= read_settings(out).model_dump() | reading_of(kept, args.corpus)
+        note = read_note(out)
+        kept = note.corpus
+        values |= note.settings.model_dump() | reading_of(kept, args.corpus)
     if args.init_from:
         model = load(args.init_from)
         for name in ("cell", "num_layers", "hidden_size", "embedding_size"):

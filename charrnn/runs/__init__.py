@@ -1,6 +1,6 @@
 """A run on disk: README.md says what is in its folder, and what survives what."""
 
-from charrnn.runs.folder import RunFolder, is_run, load, read_note, read_settings
+from charrnn.runs.folder import RunFolder, is_run, load, read_note
 from charrnn.runs.note import CorpusNote, Note, package_version
 from charrnn.runs.state import RunState, Snapshot
 
@@ -14,5 +14,4 @@ __all__ = [
     "load",
     "package_version",
     "read_note",
-    "read_settings",
 ]

@@ -22,12 +22,10 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
 
-from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import beside, flush_folder, write_whole
 from charrnn.layers import Array
@@ -62,7 +60,7 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
     path = Path(run)
     if which not in ("best", "last"):
         raise ConfigError(f"which: {which!r} is neither 'best' nor 'last'")
-    must_be_run(path)
+    _check_run(path)
     file = path / f"{which}.npz"
     if which == "best" and not file.exists():
         file = path / LAST
@@ -72,36 +70,22 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
 
 
 def read_note(run: Path) -> Note:
-    """The note of a run.
+    """The note of a run, with the settings that last.npz holds, since that has a checksum.
+
+    Those of config.json count where last.npz is damaged, or of an older version.
 
     Raises:
         RunError: ``run`` is not the folder of a run, or its config.json is damaged.
     """
-    must_be_run(run)
-    return Note.read(run)
-
-
-def read_settings(run: Path) -> TrainConfig:
-    """The settings that a run was last trained with.
-
-    They are those in last.npz, which has a checksum; config.json's where that is damaged or of an older
-    version.
-
-    Raises:
-        RunError: ``run`` is not the folder of a run, or its config.json is damaged.
-    """
-    note = read_note(run)
+    _check_run(run)
+    note = Note.read(run)
     with suppress(RunError):
-        return settings_from(read_arrays(run / LAST)) or note.settings
-    return note.settings
+        settings = settings_from(read_arrays(run / LAST)) or note.settings
+        return note.model_copy(update={"settings": settings})
+    return note
 
 
-def must_be_run(path: Path) -> None:
-    """Make sure that there is a run.
-
-    Raises:
-        RunError: there is none.
-    """
+def _check_run(path: Path) -> None:
     if not is_run(path):
         raise RunError(f"{path}: not the folder of a run. See charrnn train --out")
 
@@ -161,12 +145,7 @@ class RunFolder:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Release the lock; a folder in which no run was begun is left as it was."""
         self._stack.close()
 
@@ -176,11 +155,7 @@ class RunFolder:
         return self._last[0] if self._last else 0
 
     def begin(self, note: Note, snapshot: Snapshot) -> None:
-        """Write the beginning of a run, in place of the run that is there.
-
-        Raises:
-            RunError: the folder cannot be written to.
-        """
+        """Write the beginning of a run, in place of the run that is there."""
         self._lock.check()
         self._clear()
         note.write(self.path)
@@ -296,12 +271,12 @@ class RunFolder:
         found = is_run(self.path)
         if self.mode == "resume":
             if not found:
-                raise RunError(f"{self.path}: there is no run in this folder to resume. See --out")
+                raise RunError(f"{self.path}: there is no run in this folder to resume. See `out`")
             return
         if found and self.mode == "new":
             raise RunError(
-                f"{self.path}: there is a run in this folder. --resume continues it, --overwrite replaces "
-                "it, --out names another folder"
+                f"{self.path}: there is a run in this folder. `resume` continues it, `overwrite` replaces "
+                "it, `out` names another folder"
             )
         ours = [] if not found else [self.path / METRICS, *_saves(self.path)]
         ours += [self.path / CONFIG] if is_note(self.path / CONFIG) else []
@@ -309,7 +284,7 @@ class RunFolder:
             if os.path.lexists(path) and path not in ours:
                 raise RunError(
                     f"{path}: not written by a run, so it is not replaced. Remove it, or name another folder "
-                    "with --out"
+                    "with `out`"
                 )
 
     def _make_folders(self) -> list[Path]:
@@ -377,8 +352,8 @@ class RunFolder:
                 command = f"charrnn train --resume --from {path.name} --out {shlex.quote(str(self.path))}"
                 return f"The newest good save is {path.name}: {command}"
         if (self.path / BEST).exists():
-            return f"{BEST} may still be there to sample from; --overwrite starts anew"
-        return "--overwrite starts anew"
+            return f"{BEST} may still be there to sample from; `overwrite` starts anew"
+        return "`overwrite` starts anew"
 
     def _clear(self) -> None:
         """Remove the run: its note first, so that no part passes for the whole; a save, which tells, last."""
@@ -397,11 +372,7 @@ class RunFolder:
 
 
 def also_as(path: Path, other: Path) -> None:
-    """Give a file a second name, whole or not at all; a copy where the disk knows no hard links.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
+    """Give a file a second name, whole or not at all; a copy where the disk knows no hard links."""
     new = beside(other)
     try:
         new.unlink(missing_ok=True)

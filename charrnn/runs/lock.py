@@ -6,7 +6,6 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from charrnn.errors import RunError
@@ -27,11 +26,7 @@ class Lock:
         self.path = run / LOCK
 
     def __enter__(self) -> Self:
-        """Take the lock.
-
-        Raises:
-            RunError: another process has it, or the folder cannot be written to, or its disk has no locks.
-        """
+        """Take the lock, or raise a RunError that says why it cannot be had."""
         self._take()
         while not self.is_current():  # whoever held it has removed it meanwhile
             os.close(self._descriptor)
@@ -39,12 +34,7 @@ class Lock:
         self._sign(f"{os.getpid()}\n")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._sign("")
         os.close(self._descriptor)
 
@@ -56,11 +46,7 @@ class Lock:
             return False
 
     def check(self) -> None:
-        """Make sure that the folder is still the one that was locked.
-
-        Raises:
-            RunError: it was deleted, or there is another in its place.
-        """
+        """Raise a RunError unless the folder is still the one that was locked."""
         if not self.is_current():
             raise RunError(
                 f"{self.path.parent}: was deleted or replaced while training in it; nothing more is written"
@@ -75,7 +61,7 @@ class Lock:
             raise RunError(f"{run}: cannot be written: {error.strerror}") from None
         try:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                raise RunError(f"{self.path}: not a plain file. Remove it, or name another folder with --out")
+                raise RunError(f"{self.path}: not a plain file. Remove it, or name another folder with `out`")
             if sys.platform == "win32":
                 os.lseek(self._descriptor, LOCKED_BYTE, os.SEEK_SET)
                 msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
@@ -87,12 +73,12 @@ class Lock:
             if isinstance(error, BlockingIOError | PermissionError):
                 raise RunError(
                     f"{run}: another process is training there{holder}. Wait for it, or name another folder "
-                    "with --out"
+                    "with `out`"
                 ) from None
             self.path.unlink(missing_ok=True)  # nobody can hold it
             raise RunError(
                 f"{run}: this disk cannot lock files ({error.strerror}), and without a lock two trainers "
-                "could write there at once. Name a folder on a local disk with --out"
+                "could write there at once. Name a folder on a local disk with `out`"
             ) from None
         except RunError:
             os.close(self._descriptor)

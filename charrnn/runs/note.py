@@ -58,7 +58,7 @@ class CorpusNote(Noted):
     cache_dir: Name = ""
     bytes: bool = False
     encoding: Word = "utf-8"
-    glob: Word = "*.txt"
+    glob: str = Field(default="*.txt", max_length=1000)
 
 
 class InitFrom(Noted):

@@ -23,7 +23,6 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -129,12 +128,7 @@ class Shards:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     @property
@@ -355,7 +349,7 @@ class Worker:
             self._process.kill()
             code = self._process.wait()
         end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return WorkerError(f"{self._name} {end}. If memory is short, lower --batch-size or --threads")
+        return WorkerError(f"{self._name} {end}. If memory is short, lower `batch_size` or `threads`")
 
 
 def work() -> None:

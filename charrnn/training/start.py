@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import FIXED_ON_RESUME, TrainConfig, flag
+from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
-from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_settings
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
 from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom
 from charrnn.signals import stops_collected
@@ -73,7 +73,7 @@ def train(
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
     if resume and init_from is not None:
-        raise ConfigError("--init-from starts a new run; --resume continues one: give one of the two")
+        raise ConfigError("`init_from` starts a new run; `resume` continues one: give one of the two")
     with RunFolder(out, "resume" if resume else "overwrite" if overwrite else "new") as folder:
         return train_in(
             folder,
@@ -162,7 +162,7 @@ def _resumed(
         raise RunError(
             f"{run}: this run was trained on another text than {corpus.name} "
             f"({corpus.size:,} bytes, SHA-256 {corpus.sha256[:12]}…). Give the text as it was, or start a "
-            "new run with --out; --allow-changed-corpus continues all the same"
+            "new run with `out`; `allow_changed_corpus` continues all the same"
         )
     if snapshot.model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
@@ -194,20 +194,20 @@ def _resumed(
 
 def _changes(run: Path, note: Note, config: TrainConfig, say: Callable[[str], None]) -> set[str]:
     """The settings that change on resuming, which may not be among those that make the run what it is."""
-    before = read_settings(run)
+    before = read_note(run).settings
     if found := _differences(before, note.settings):
-        values = ", ".join(f"{flag(name)} {now} (there {was})" for name, (was, now) in found.items())
+        values = ", ".join(f"{setting(name)} {now} (there {was})" for name, (was, now) in found.items())
         say(f"{run / CONFIG}: does not agree with {LAST}, whose settings count: {values}")
     changed = _differences(before, config)
     for name in FIXED_ON_RESUME:
         if name in changed:
             was, now = changed[name]
             raise RunError(
-                f"{flag(name)} {now}: this run has {was}, which cannot change on the way. "
-                "Start a new run with --out"
+                f"{setting(name)} {now}: this run has {was}, which cannot change on resuming. "
+                "Start a new run with `out`"
             )
     if changed:
-        values = ", ".join(f"{flag(name)} {was} → {now}" for name, (was, now) in changed.items())
+        values = ", ".join(f"{setting(name)} {was} → {now}" for name, (was, now) in changed.items())
         say(f"changed on resuming: {values}")
     return set(changed)
 
@@ -223,7 +223,7 @@ def _check_nothing_is_lost(run: Path, note: Note) -> None:
     best = (run / BEST).exists()
     if best or note.init_from:
         raise RunError(
-            f"{run / LAST}: missing, so this run cannot be resumed. --overwrite starts anew"
+            f"{run / LAST}: missing, so this run cannot be resumed. `overwrite` starts anew"
             + (f"; {BEST} is still there to sample from" if best else "")
         )
 
@@ -259,8 +259,8 @@ def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus
         raise RunError(
             f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"
             + ("…" if len(new) > 8 else "")
-            + "), and a run's vocabulary cannot change on the way. A new run can start from its weights: "
-            f"--init-from {run}"
+            + "), and a run's vocabulary cannot change. A new run can start from its weights: "
+            f"`init_from` {run}"
         )
     index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
     tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
@@ -278,15 +278,15 @@ def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
     Raises:
         RunError: the cells or sizes differ, or one vocabulary is of bytes and the other of characters.
     """
-    for setting in ("cell", "num_layers", "hidden_size", "embedding_size"):
-        mine, theirs = getattr(model.config, setting), getattr(other.config, setting)
+    for field in ("cell", "num_layers", "hidden_size", "embedding_size"):
+        mine, theirs = getattr(model.config, field), getattr(other.config, field)
         if mine != theirs:
-            raise RunError(f"{flag(setting)} {mine}: {name} has {theirs}, which its weights come with")
+            raise RunError(f"{setting(field)} {mine}: {name} has {theirs}, which its weights come with")
     if model.vocabulary.is_bytes != other.vocabulary.is_bytes:
         kinds = ["characters", "bytes"]
         raise RunError(
-            f"--init-from {name}: reads {kinds[other.vocabulary.is_bytes]}, and this text is read as "
-            f"{kinds[model.vocabulary.is_bytes]}. See --bytes"
+            f"`init_from` {name}: reads {kinds[other.vocabulary.is_bytes]}, and this text is read as "
+            f"{kinds[model.vocabulary.is_bytes]}. See `bytes`"
         )
     _, new, old = np.intersect1d(model.vocabulary.symbols, other.vocabulary.symbols, return_indices=True)
     for key, array in model.parameters.items():

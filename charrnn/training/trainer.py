@@ -87,7 +87,7 @@ class Trainer:
         if self.streams.batch_size < config.batch_size:
             progress.say(
                 f"the training part ({len(self.parts.train):,} characters) fills only "
-                f"{self.streams.batch_size} rows of {config.seq_length}: --batch-size "
+                f"{self.streams.batch_size} rows of {config.seq_length}: `batch_size` "
                 f"{config.batch_size} shrunk to {self.streams.batch_size}"
             )
 
@@ -310,7 +310,7 @@ class Trainer:
             if self.out_of_patience and self.state.step < self.total_steps:
                 self.progress.say(
                     f"{self.state.validations_since_best} validations without a better one: the run ends "
-                    "here (--patience)"
+                    "here (`patience`)"
                 )
         except Exception:
             self.save()
@@ -326,12 +326,12 @@ class Trainer:
         """A run that is resumed may be complete already."""
         state = self.state
         if state.step >= self.total_steps:
-            limit = "--max-steps" if state.step == self.config.max_steps else "--epochs"
+            limit = "`max_steps`" if state.step == self.config.max_steps else "`epochs`"
             self.progress.say(f"this run is complete ({state.step:,} steps); raise {limit} to continue it")
         elif self.out_of_patience:
             self.progress.say(
                 f"{state.validations_since_best} validations without a better one ended this run; raise "
-                "--patience to continue it"
+                "`patience` to continue it"
             )
 
     # -- how the work is shared ---------------------------------------------------------------------
@@ -341,7 +341,7 @@ class Trainer:
         config, B, say = self.config, self.streams.batch_size, self.progress.say
         threads = choose_threads(config.threads, B, config.hidden_size)
         if threads > 1 and not can_start_workers():
-            say(f"--threads {threads}: no Python interpreter is there to start workers, so one is used")
+            say(f"`threads` {threads}: no Python interpreter is there to start workers, so one is used")
             threads = 1
         every = recompute_every(self.model, config, B, say)
         return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
@@ -357,8 +357,8 @@ def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: C
         return 0
     every = math.isqrt(T - 1) + 1
     say(
-        f"the activations of {T:,} time steps would take {megabytes:,.0f} MB, over --memory-budget "
-        f"{config.memory_budget}: as with --recompute-every {every}, the others are computed again"
+        f"the activations of {T:,} time steps would take {megabytes:,.0f} MB, over `memory_budget` "
+        f"{config.memory_budget}: as with `recompute_every` {every}, the others are computed again"
     )
     return every
 
@@ -372,9 +372,9 @@ def _advice(config: TrainConfig, rollbacks: int) -> str:
     """What to do about a run that diverges again and again."""
     tried = ", ".join(f"{config.learning_rate / 2**n:g}" for n in range(rollbacks + 1))
     clip = (
-        f"--clip-norm (now {config.clip_norm:g})"
+        f"`clip_norm` (now {config.clip_norm:g})"
         if config.clip_norm
-        else "set --clip-norm (now off), say to 1"
+        else "set `clip_norm` (now off), say to 1"
     )
-    more = ", or raise --warmup-steps; --resume takes them" if rollbacks else ""
-    return f"Lower --learning-rate ({'tried:' if rollbacks else 'now'} {tried}) or {clip}{more}"
+    more = ", or raise `warmup_steps`; `resume` takes them" if rollbacks else ""
+    return f"Lower `learning_rate` ({'tried:' if rollbacks else 'now'} {tried}) or {clip}{more}"

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flock")
 
 def test_who_holds_the_lock_is_said(tmp_path):
     with Lock(tmp_path):
-        message = rf"another process is training there \(process {os.getpid()}\)\. Wait for it, or .* --out"
+        message = rf"another process is training there \(process {os.getpid()}\)\. Wait for it, or .* `out`"
         with pytest.raises(RunError, match=message), Lock(tmp_path):
             pass
     assert (tmp_path / ".lock").read_text() == ""
@@ -49,7 +49,7 @@ def test_a_disk_without_locks_is_told_with_the_way_out(tmp_path, monkeypatch, co
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with (
-        pytest.raises(RunError, match=r"cannot lock files \(.*\).* on a local disk with --out"),
+        pytest.raises(RunError, match=r"cannot lock files \(.*\).* on a local disk with `out`"),
         Lock(tmp_path),
     ):
         pass

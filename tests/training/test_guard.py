@@ -20,7 +20,7 @@ def test_divergence_keeps_what_was_good(corpus, tmp_path):
     step = metrics(tmp_path)[-1]["step"]
     good = read_arrays(tmp_path / "last.npz")
     wild = {"learning_rate": 1e38, "warmup_steps": 0, "clip_norm": 0}
-    message = rf"not finite at step {step + 1}.*saved: step {step}.*--learning-rate \(now 1e\+38\)"
+    message = rf"not finite at step {step + 1}.*saved: step {step}.*`learning_rate` \(now 1e\+38\)"
     with pytest.raises(DivergedError, match=message):
         train(corpus, tmp_path, epochs=2, resume=True, max_rollbacks=0, **wild)
     last = read_arrays(tmp_path / "last.npz")

@@ -232,7 +232,7 @@ def test_without_an_interpreter_to_start_there_is_one_thread_and_a_word(
         monkeypatch.setattr(sys, "executable", executable)
     spy = Spy()
     train(corpus, tmp_path, threads=2, max_steps=2, progress=spy)
-    assert spy.said == ["--threads 2: no Python interpreter is there to start workers, so one is used"]
+    assert spy.said == ["`threads` 2: no Python interpreter is there to start workers, so one is used"]
     spy = Spy()
     train(corpus, tmp_path / "b", threads=1, max_steps=2, progress=spy)
     assert spy.said == []

@@ -15,7 +15,7 @@ from small import SETTINGS, Signal, Spy, note_of, train
 import charrnn
 from charrnn import files
 from charrnn.errors import Interrupted, RunError
-from charrnn.runs import note, npz, read_settings
+from charrnn.runs import note, npz, read_note
 from charrnn.runs.npz import read_arrays, write_arrays
 from charrnn.training import Progress, shards
 
@@ -54,7 +54,7 @@ def test_a_run_whose_last_state_is_gone_is_not_thrown_away(corpus, tmp_path):
     train(corpus, tmp_path, epochs=1, keep=1, max_rollbacks=0)
     (tmp_path / "last.npz").unlink()
     best = (tmp_path / "best.npz").read_bytes()
-    with pytest.raises(RunError, match=r"last.npz: missing.*--overwrite"):
+    with pytest.raises(RunError, match=r"last.npz: missing.*`overwrite`"):
         train(corpus, tmp_path, epochs=1, resume=True)
     assert (tmp_path / "best.npz").read_bytes() == best
 
@@ -72,7 +72,7 @@ def test_more_epochs_can_be_had(corpus, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"hidden_size": 17}, "--hidden-size 17: this run has 16"), ({"seed": 4}, "--seed 4: this run has 0")],
+    [({"hidden_size": 17}, "`hidden_size` 17: this run has 16"), ({"seed": 4}, "`seed` 4: this run has 0")],
 )
 def test_what_makes_a_run_cannot_change(corpus, finished, changes, message):
     with pytest.raises(RunError, match=message):
@@ -110,7 +110,7 @@ def test_another_text_is_noticed(finished):
 
 def test_a_run_is_not_overwritten_by_accident(corpus, finished, tmp_path):
     before = (finished.path / "last.npz").read_bytes()
-    with pytest.raises(RunError, match=r"--resume.*--overwrite"):
+    with pytest.raises(RunError, match=r"`resume`.*`overwrite`"):
         train(corpus, finished.path)
     assert (finished.path / "last.npz").read_bytes() == before
     with pytest.raises(RunError, match="no run in this folder"):
@@ -143,7 +143,7 @@ def test_another_text_can_be_allowed(corpus, tmp_path):
     with pytest.raises(RunError, match="another text"):
         train(corpus, tmp_path, resume=True)
     new = charrnn.Corpus.from_text("Zebras!\n" * 90, "new")
-    with pytest.raises(RunError, match=r"3 characters that .* does not know \('!', 'Z', 'b'.*--init-from"):
+    with pytest.raises(RunError, match=r"3 characters that .* does not know \('!', 'Z', 'b'.*`init_from`"):
         charrnn.train(new, config, tmp_path, resume=True, allow_changed_corpus=True)
 
 
@@ -174,7 +174,7 @@ def test_a_run_can_start_from_the_weights_of_another(corpus, finished, tmp_path)
 @pytest.mark.parametrize(
     ("settings", "text", "message"),
     [
-        ({"hidden_size": 17}, "abc", r"--hidden-size 17: .* has 16"),
+        ({"hidden_size": 17}, "abc", r"`hidden_size` 17: .* has 16"),
         ({}, b"abc", "reads characters, and this text is read as bytes"),
     ],
 )
@@ -184,7 +184,7 @@ def test_weights_that_do_not_fit_are_refused(finished, tmp_path, settings, text,
     with pytest.raises(RunError, match=message):
         charrnn.train(other, config, tmp_path / "run", init_from=finished.path)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(charrnn.CharRNNError, match=r"--init-from starts a new run"):
+    with pytest.raises(charrnn.CharRNNError, match=r"`init_from` starts a new run"):
         charrnn.train(other, config, finished.path, init_from=finished.path, resume=True)
 
 
@@ -192,7 +192,7 @@ def test_what_changes_on_resuming_is_said(corpus, tmp_path):
     train(corpus, tmp_path, epochs=1)
     spy = Spy()
     train(corpus, tmp_path, epochs=2, log_every=3, resume=True, progress=spy)
-    assert spy.said[0] == "changed on resuming: --epochs 1 → 2, --log-every 1 → 3"
+    assert spy.said[0] == "changed on resuming: `epochs` 1 → 2, `log_every` 1 → 3"
     assert "the cosine schedule now ends at step 82" in spy.said[1]
 
 
@@ -219,11 +219,14 @@ def edit_settings(run, **changes):
 def test_settings_that_were_edited_are_noticed_and_those_of_the_last_save_count(cli, text_file, tmp_path):
     words = ["--hidden-size", 8, "--seq-length", 8, "--batch-size", 4, "--max-steps", 5]
     assert cli("train", text_file, "--out", tmp_path, *words).code == 0
-    edit_settings(tmp_path, seq_length=9, learning_rate=7.0)
+    score = cli("eval", tmp_path, "--json").out
+    edit_settings(tmp_path, seq_length=9, learning_rate=7.0, val_fraction=0.3)
+    assert cli("eval", tmp_path, "--json").out == score
     outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 6)
     assert outcome.code == 0
     line = "does not agree with last.npz, whose settings count: --seq-length 9 (there 8), --learning-rate 7.0"
-    assert f"{tmp_path / 'config.json'}: {line} (there 0.003)" in outcome.out
+    line += " (there 0.003), --val-fraction 0.3 (there 0.05)"
+    assert f"{tmp_path / 'config.json'}: {line}" in outcome.out
     assert "changed on resuming: --max-steps 5 → 6" in outcome.out
     settings = note_of(tmp_path / "config.json")["settings"]
     assert (settings["seq_length"], settings["learning_rate"], settings["max_steps"]) == (8, 0.003, 6)
@@ -248,7 +251,7 @@ def test_settings_that_change_on_resuming_outlive_a_kill_at_any_write(corpus, tm
         shutil.copytree(tmp_path / "run", tmp_path / dies_at)
         with pytest.raises(KeyboardInterrupt):
             train(corpus, tmp_path / dies_at, epochs=2, resume=True)
-        assert read_settings(tmp_path / dies_at).epochs == epochs
+        assert read_note(tmp_path / dies_at).settings.epochs == epochs
     assert writes == ["last.npz", "last.npz", "best.npz", "config.json"]
 
 
@@ -286,7 +289,7 @@ def test_whatever_a_save_says_is_refused_or_trained_from(smallest, data):
         shutil.copytree(smallest, run)
         write_arrays(run / "last.npz", arrays | {name: np.array(json.dumps(values))})
         with suppress(charrnn.CharRNNError):
-            config = read_settings(run).model_copy(update={"max_steps": 2, "threads": 1})
+            config = read_note(run).settings.model_copy(update={"max_steps": 2, "threads": 1})
             charrnn.train(charrnn.Corpus.from_text("abab"), config, run, resume=True)
 
 

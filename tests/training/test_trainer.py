@@ -96,7 +96,7 @@ def test_the_memory_of_dropout_counts(corpus, tmp_path):
     train(corpus, tmp_path / "a", progress=spy, **budget)
     assert not [text for text in spy.said if "memory-budget" in text]
     train(corpus, tmp_path / "b", progress=spy, dropout=0.5, **budget)
-    assert [text for text in spy.said if "over --memory-budget 1" in text]
+    assert [text for text in spy.said if "over `memory_budget` 1" in text]
 
 
 def test_sigterm_saves_too(corpus, tmp_path):
@@ -162,7 +162,7 @@ def test_patience_ends_a_run_and_outlives_an_interruption(corpus, tmp_path):
         train(corpus, tmp_path / f"{step}", resume=True, **stuck)
         assert_same_run(tmp_path / "whole", tmp_path / f"{step}")
     train(corpus, tmp_path / "whole", resume=True, progress=spy, **stuck)
-    assert "ended this run; raise --patience to continue it" in spy.said[-1]
+    assert "ended this run; raise `patience` to continue it" in spy.said[-1]
     more = train(corpus, tmp_path / "whole", resume=True, **stuck | {"patience": 4})
     assert more.steps > result.steps
 
@@ -204,8 +204,8 @@ def test_a_small_text_shrinks_the_batch_and_says_so(tmp_path):
     spy = Spy()
     small = charrnn.Corpus.from_text("a small text, but enough for two rows of sixteen")
     train(small, tmp_path, epochs=1, val_fraction=0, test_fraction=0, progress=spy)
-    assert "--batch-size 4 shrunk to 2" in spy.said[0]
-    with pytest.raises(TextError, match="Lower `seq_length`"):
+    assert "`batch_size` 4 shrunk to 2" in spy.said[0]
+    with pytest.raises(TextError, match=r"Lower .*seq.length"):
         train(small, tmp_path / "b", seq_length=60)
     result = train(small, tmp_path / "c", epochs=1, val_fraction=0, test_fraction=0.02, progress=spy)
     assert "the test part has one character only" in spy.said[1]
@@ -253,7 +253,7 @@ def test_a_window_past_the_memory_budget_keeps_some_activations_only(corpus, tmp
     assert said.lines == []
     train(corpus, tmp_path / "some", progress=said, memory_budget=1, **long)
     (line,) = said.lines
-    assert "600 time steps would take 8 MB, over --memory-budget 1: as with --recompute-every 25" in line
+    assert "600 time steps would take 8 MB, over `memory_budget` 1: as with `recompute_every` 25" in line
     for one, other in zip(metrics(tmp_path / "all"), metrics(tmp_path / "some"), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-12)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-11)
