@@ -179,3 +179,11 @@ def test_the_readme_counts_the_planted_errors():
     text = " ".join(README.read_text("utf-8").split())
     assert f"The tests plant {len(ERRORS)} errors" in text
     assert f"the default check catches {len(ERRORS)}" in text
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+def test_the_readme_is_short_and_shows_the_way_back_as_the_layer_has_it():
+    text = README.read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    shown = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)[0].splitlines()
+    assert "\n".join(f"    {line}" for line in shown) in "\n".join(CODE["recurrence.py"])
