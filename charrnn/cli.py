@@ -26,6 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from charrnn.commands import page
 from charrnn.commands.flags import (
     BenchSettings,
     GradcheckSettings,
@@ -73,7 +74,7 @@ COUNTED = 4_000_000  # characters: more take longer than two seconds to count, w
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns: the exit code."""
-    parser, commands = build_parser()
+    parser, commands = build_parser(page.add_parser)
     args, unknown = parser.parse_known_args(kebab(sys.argv[1:] if argv is None else argv))
     if unknown:
         commands.get(args.command, parser).unknown(unknown[0])
@@ -551,6 +552,7 @@ COMMANDS = {
     "derive": derive_command,
     "bench": bench_command,
     "plot": plot_command,
+    "page": page.run,
 }
 
 

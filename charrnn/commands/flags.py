@@ -4,7 +4,7 @@ import argparse
 import difflib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from charrnn.commands.terminal import shown
@@ -106,8 +106,8 @@ def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in settings.model_fields}
 
 
-def build_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The whole command line, and the parsers of its commands."""
+def build_parser(*more: Callable[[Any], None]) -> tuple[Parser, dict[str, Parser]]:
+    """The whole command line, with commands that add their parsers themselves; and the parsers by name."""
     parser = Parser(
         prog="charrnn",
         description="Train a character-level RNN on a text, sample from it, check its gradients.",
@@ -231,6 +231,8 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     plot.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
     plot.add_argument("--out", metavar="FILE", default="losses.png", help="the picture (default: losses.png)")
+    for add_parser in more:
+        add_parser(commands)
     return parser, commands.choices
 
 

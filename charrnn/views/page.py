@@ -1,0 +1,310 @@
+"""The page of a run: one file that opens anywhere and needs nothing but a browser.
+
+page.html, page.css and page.js stand beside this module, readable as they are. ``render`` puts style and
+script into the first, and one JSON with all that they show. The script computes the network itself, by the
+equations that trained it; the JSON holds its weights, a piece of text, and what takes longer than a reader
+would wait: which unit follows what, the n-gram losses, eigenvalues.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from threadpoolctl import threadpool_limits
+
+from charrnn.config import TrainConfig
+from charrnn.errors import RunError
+from charrnn.layers import Array
+from charrnn.measures.baselines import baselines
+from charrnn.measures.evaluation import evaluate
+from charrnn.model import CharRNN
+from charrnn.runs.checkpoint import METRICS, METRICS_BYTES, load, open_plain, read_note
+from charrnn.text.corpus import Corpus, Parts
+from charrnn.text.reading import silent
+from charrnn.text.tokens import TOKENS
+from charrnn.text.tokens import read as read_tokens
+from charrnn.text.vocabulary import Tokens, Vocabulary
+from charrnn.views.features import is_code
+from charrnn.views.reach import by_distance, reach, windows
+from charrnn.views.units import name_units, text_of
+
+Precision = Literal["int8", "float16", "float32"]
+Which = Literal["best", "last"]
+
+POINTS = 400  # the most points of a curve
+LINE_BYTES = 4096  # the longest line of metrics.jsonl
+COUNTED = 4_000_000  # the longest text in which n-grams are counted: more would take seconds
+STUDIED = 40_000  # characters that units are named on
+SHOWN = 2_400  # characters to look into
+DISTANCES = 200  # steps that a loss is sent back
+SENT_BACK = 64  # losses whose median is drawn
+NEW_CONTENT = {"rnn": 0, "gru": 2, "lstm": 2}  # the gate of W_aa that writes it: all of it, n, g
+BEFORE = 100  # characters read before those steps, so that no state is that of a text's start
+
+
+def page(
+    runs: Iterable[Path], *, which: Which = "best", precision: Precision = "int8", text: str = ""
+) -> str:
+    """The page of one or several runs.
+
+    Arguments:
+        runs: folders of runs.
+        which: the network of the best validation, or the last.
+        precision: in which weights are stored.
+        text: what to show and to name units on; if not given, the end of a run's own text, of which the test
+            part is left alone.
+
+    Returns: HTML.
+
+    Raises:
+        RunError: a folder is not a run, is damaged, or has no text of its own and none is given.
+        TextError: the text has characters that a network does not know.
+    """
+    with threadpool_limits(1, "blas"):  # more would wait for one another between small products
+        return render({"runs": [gather(run, which, precision, text) for run in runs]})
+
+
+def render(data: dict[str, Any]) -> str:
+    """The page of these data: page.html with the style, the script and the data in their places.
+
+    The page may run this script and use this style, known by their hashes, and nothing else: it can load
+    nothing and send nothing.
+    """
+    folder = resources.files(__package__)
+    html, style, script = (
+        folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
+    places = {
+        "STYLE_HASH": source_hash(style),
+        "SCRIPT_HASH": source_hash(script),
+        "STYLE": style,
+        "SCRIPT": script,
+        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    return re.sub(r"\{\{([A-Z_]+)\}\}", lambda place: places[place[1]], html)
+
+
+def source_hash(source: str) -> str:
+    """The name of a script or style in a content security policy."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
+
+
+def gather(run: Path, which: Which, precision: Precision, text: str = "") -> dict[str, Any]:
+    """All that the page shows of a run, as JSON takes it. See ``page``."""
+    model, note = load(run, which), read_note(run)
+    config = TrainConfig(**note["settings"])
+    if text:
+        tokens, to_beat = model.vocabulary.encode(text), dict[str, float]()
+    else:
+        parts = text_of_run(run, model).split(config.val_fraction, config.test_fraction)
+        tokens, to_beat = np.concatenate([parts.train[-STUDIED:], parts.val]), losses_to_beat(parts, model.V)
+    tokens = tokens[-STUDIED:]
+    shown = piece(model.vocabulary, tokens)
+    network, rounded = network_data(model, precision)
+    return {
+        **network,
+        "name": run.resolve().name,
+        "corpus": note["corpus"]["name"],
+        "characters": note["corpus"]["characters"],
+        "T": config.seq_length,
+        "which": which,
+        "precision": precision,
+        "rounding": loss_of(rounded, shown) - loss_of(model, shown),
+        "shown": shown.tolist(),
+        "code": is_code(text_of(model.vocabulary, shown)),
+        "units": [
+            {
+                "number": unit.number,
+                "feature": unit.feature,
+                "words": unit.words,
+                "kind": unit.kind,
+                "r": round(unit.r, 3),
+                "shuffled": round(unit.shuffled, 3),
+            }
+            for unit in name_units(model, tokens)
+            if unit.is_named
+        ],
+        "reach": median_reach(model, tokens),
+        "curves": curves(run),
+        "to_beat": to_beat,
+        "eigenvalues": {
+            "now": eigenvalues(model),
+            "start": [] if note.get("init_from") else eigenvalues(start_of(model, config)),
+        },
+    }
+
+
+def text_of_run(run: Path, model: CharRNN) -> Corpus:
+    """The text that a run keeps.
+
+    Raises:
+        RunError: it keeps none, or not one of this network.
+    """
+    path = run / TOKENS
+    if not path.exists():
+        raise RunError(
+            f"{path}: missing: this run keeps its text elsewhere. Give a text to show with --text FILE"
+        )
+    origin, vocabulary, tokens = read_tokens(path, silent)
+    if vocabulary != model.vocabulary:
+        raise RunError(f"{path}: the text of another network. Give a text to show with --text FILE")
+    return Corpus(tokens, vocabulary, run.name, origin.size, origin.sha256)
+
+
+def losses_to_beat(parts: Parts, V: int) -> dict[str, float]:
+    """The n-gram losses of the validation part; none if there is no such part, or too much to count."""
+    if len(parts.val) < 2 or len(parts.train) + len(parts.val) > COUNTED:
+        return {}
+    return {name: round(loss, 4) for name, loss in baselines(parts.train, parts.val, V).items()}
+
+
+def piece(vocabulary: Vocabulary, tokens: Tokens) -> Tokens:
+    """The end of a text, from the beginning of a paragraph on if one begins in good time."""
+    end = text_of(vocabulary, tokens[-2 * SHOWN :])
+    start = max(0, len(end) - SHOWN)
+    for boundary in (r"\n\n\n+", r"\n\n+", r"\n", r" "):
+        if starts := [match.end() for match in re.finditer(boundary, end) if match.end() <= start]:
+            start = starts[-1]
+            break
+    return tokens[-2 * SHOWN :][start : start + SHOWN]
+
+
+def loss_of(model: CharRNN, tokens: Tokens) -> float:
+    """The mean loss of a text, in nats; 0 if nothing in it can be scored."""
+    return evaluate(model, tokens).loss if len(tokens) > 1 else 0.0
+
+
+# -- the network ------------------------------------------------------------------------------------
+
+
+def network_data(model: CharRNN, precision: Precision) -> tuple[dict[str, Any], CharRNN]:
+    """What the script makes its network from; and that network, whose weights are rounded."""
+    weights, rounded = {}, model.like()
+    for name, array in model.parameters.items():
+        weights[name], rounded.parameters[name][...] = packed(array, precision)
+    data = {
+        "cell": model.config.cell,
+        "H": model.config.hidden_size,
+        "L": model.config.num_layers,
+        "bytes": model.vocabulary.is_bytes,
+        "symbols": model.vocabulary.symbols.tolist(),
+        "weights": weights,
+    }
+    return data, rounded
+
+
+def packed(array: Array, precision: Precision) -> tuple[dict[str, Any], Array]:
+    """An array as the page holds it, and what it is there.
+
+    As int8 each row of a matrix is rounded to 255 steps of its own; biases stay float32.
+
+    Returns: shape, type and base64 of its bytes, of int8 also those of the steps; and the rounded array.
+    """
+    kind = "float32" if precision == "int8" and array.ndim == 1 else precision
+    stored: dict[str, Any] = {"shape": array.shape, "type": kind}
+    if kind == "int8":
+        steps = np.abs(array).max(axis=1, keepdims=True).astype("<f4") / np.float32(127)
+        steps[steps == 0] = 1
+        rounded = np.rint(array / steps).astype(np.int8)
+        return stored | {"data": text64(rounded), "steps": text64(steps)}, rounded * steps
+    rounded = array.astype(np.dtype(kind).newbyteorder("<"))
+    return stored | {"data": text64(rounded)}, rounded
+
+
+def text64(array: Array) -> str:
+    """The bytes of an array in base64."""
+    return base64.b64encode(array.tobytes()).decode()
+
+
+# -- figures ----------------------------------------------------------------------------------------
+
+
+def median_reach(model: CharRNN, tokens: Tokens) -> dict[str, list[float]]:
+    """The median of the reach at each distance, over losses all over a text; nothing of a short one."""
+    if len(tokens) <= BEFORE + DISTANCES:
+        return {}
+    found = reach(model, *windows(tokens, BEFORE + DISTANCES, SENT_BACK))
+    of = {"a": found.a} if found.c is None else {"a": found.a, "c": found.c}
+    return {
+        state: [float(f"{x:.3g}") for x in by_distance(lengths)[:DISTANCES].tolist()]
+        for state, lengths in of.items()
+    }
+
+
+def start_of(model: CharRNN, config: TrainConfig) -> CharRNN:
+    """The network that training began with, drawn again from its seed."""
+    return CharRNN.from_config(model.vocabulary, config, config.seed)
+
+
+def eigenvalues(model: CharRNN) -> list[list[tuple[float, float]]]:
+    """The eigenvalues of W_aa in each layer, of a gated cell those of its new content's part.
+
+    They come in conjugate pairs; only those above and on the real axis are told.
+    """
+    H, content = model.config.hidden_size, NEW_CONTENT[model.config.cell]
+    found = []
+    for layer in range(model.config.num_layers):
+        W = model.parameters.layer(layer)["W_aa"][:, content * H : (content + 1) * H]
+        values = np.linalg.eigvals(W.astype(np.float64))
+        found.append([(round(v.real, 3), round(v.imag, 3)) for v in values.tolist() if v.imag >= 0])
+    return found
+
+
+class Line(BaseModel):
+    """What the page needs of a line of metrics.jsonl."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    epoch: float
+    loss: float
+    val_loss: float | None
+    grad_norm: float
+    learning_rate: float
+
+
+def curves(run: Path) -> dict[str, list[tuple[float, float]]]:
+    """The curves of a run over its epochs, thinned where they are long, up to the first damaged line.
+
+    Raises:
+        RunError: metrics.jsonl cannot be read.
+    """
+    path, found = (
+        run / METRICS,
+        {name: Curve() for name in ("loss", "val_loss", "grad_norm", "learning_rate")},
+    )
+    with open_plain(path, METRICS_BYTES) as file:
+        while text := file.readline(LINE_BYTES):
+            try:
+                line = Line.model_validate_json(text)
+            except ValidationError:  # the last line of a run that was killed may be torn
+                break
+            for name, curve in found.items():
+                if (y := getattr(line, name)) is not None:
+                    curve.add(line.epoch, y)
+    return {name: curve.points for name, curve in found.items()}
+
+
+@dataclass
+class Curve:
+    """The points of a curve: all, or of a long one every second, every fourth …, in a fixed memory."""
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+    every: int = 1
+    count: int = 0
+
+    def add(self, x: float, y: float) -> None:
+        """Take a point in, or pass it over."""
+        if self.count % self.every == 0:
+            self.points.append((round(x, 4), float(f"{y:.5g}")))
+            if len(self.points) == POINTS:
+                del self.points[1::2]
+                self.every *= 2
+        self.count += 1
