@@ -28,9 +28,9 @@ def add_parser(commands: Any) -> None:
         "page",
         usage="charrnn page [OPTION ...] RUN ...",
         help="make a page that shows what networks have learned",
-        description="Make one HTML file that opens in any browser, offline: it writes text, reads text, and shows "
-        "what units follow, where a loss reaches back to, and how the network learned. Several runs become a "
-        "switch.",
+        description="Make one HTML file that opens in any browser, offline. It writes text, reads text, and "
+        "shows what units follow, where a loss reaches back to, and how the network learned. Several runs "
+        "become a switch.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
     parser.add_argument("--out", metavar="FILE", default="page.html", help="the page (default: page.html)")

@@ -339,9 +339,12 @@ function letterSpan(glyph) {
 
 /** Colour a letter: ``kind`` names the colour, ``strength`` from 0 to 1 how much of it. */
 function tint(span, kind, strength) {
+  const v = Math.max(0, Math.min(1, strength)).toFixed(2), tinted = v > 0 ? kind + v : "";
+  if (span.tinted === tinted) return;
   span.classList.remove("high", "low", "surprise", "reach");
-  if (strength > 0) span.classList.add(kind);
-  span.style.setProperty("--v", Math.min(1, strength).toFixed(3));
+  if (tinted) span.classList.add(kind);
+  span.style.setProperty("--v", v);
+  span.tinted = tinted;
 }
 
 const activation = (layers, unit) => layers[Math.floor(unit / network.H)].a[unit % network.H];
@@ -788,8 +791,8 @@ function showRun(unit, t, cut) {
   $("unit").value = page.unit;
   $("unit").max = run.L * run.H - 1;
   $("cut").value = page.cut;
-  const name = { rnn: "tanh network", gru: "GRU", lstm: "LSTM" }[run.cell], layers = run.L > 1 ? ` in each of ${run.L} layers` : "";
-  $("about").textContent = `A ${name} of ${count(run.H)} units${layers}, trained on the ${count(run.characters)} characters of “${run.corpus}”. Its ${count(network.size)} weights are in this page, and all that moves below is computed here, by the equations that trained it. Nothing is loaded, and nothing is sent.`;
+  const name = { rnn: "A tanh network", gru: "A GRU", lstm: "An LSTM" }[run.cell], layers = run.L > 1 ? ` in each of ${run.L} layers` : "";
+  $("about").textContent = `${name} of ${count(run.H)} units${layers}, trained on the ${count(run.characters)} characters of “${run.corpus}”. Its ${count(network.size)} weights are in this page, and all that moves below is computed here, by the equations that trained it. Nothing is loaded, and nothing is sent.`;
   const rounding = { int8: "rounded to 8 bits", float16: "rounded to 16 bits", float32: "" }[run.precision];
   $("exactness").textContent = rounding
     ? `But here the weights are ${rounding}, so the two part after a while; a page made with --precision float32 writes the same.`
