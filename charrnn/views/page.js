@@ -13,7 +13,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const BACK = 400; // the most steps that a loss is sent back
 const DECADES = 4; // of the reach that are shaded
 const KEPT = 2000; // letters of the written text that stay
-const SWITCHES = ["quotes", "brackets", "depth", "comments", "strings"]; // features that go on and off before one's eyes
+const SWITCHES = ["quotes", "brackets", "depth", "comments", "strings"]; // features that are seen to go on and off
 
 // -- the network ------------------------------------------------------------------------------------
 
@@ -63,7 +63,6 @@ const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 // ``back`` needs; and ``back``: from the whole da⟨t⟩ (and dc⟨t⟩), dz⟨t⟩ = ∂L/∂(xW) and what goes to t−1.
 const CELLS = {
   rnn: {
-    gates: 1,
     step(xW, before, w, H) {
       const z = addProduct(Float64Array.from(xW), before.a, w.W_aa); // (F1)
       return { a: Float32Array.from(z, Math.tanh) }; // (F2)
@@ -75,7 +74,6 @@ const CELLS = {
     },
   },
   gru: {
-    gates: 3,
     step(xW, before, w, H) { // xW is z⟨t⟩ (GF1)
       const q = new Float64Array(3 * H);
       q.set(w.b_n, 2 * H);
@@ -104,7 +102,6 @@ const CELLS = {
     },
   },
   lstm: {
-    gates: 4,
     step(xW, before, w, H) {
       const z = addProduct(Float64Array.from(xW), before.a, w.W_aa); // (LF1)
       const [a, c, i, f, g, o] = Array.from({ length: 6 }, () => new Float32Array(H));
@@ -136,8 +133,8 @@ const CELLS = {
 
 class Network {
   constructor(run) {
-    Object.assign(this, { H: run.H, L: run.L, V: run.symbols.length, cell: CELLS[run.cell], bytes: run.bytes });
-    this.symbols = run.symbols;
+    const { H, L, symbols, bytes } = run;
+    Object.assign(this, { H, L, V: symbols.length, symbols, bytes, cell: CELLS[run.cell] });
     this.size = 0; // how many numbers its parameters are
     const p = {};
     for (const [name, array] of Object.entries(run.weights)) {
@@ -313,14 +310,13 @@ function draw(logits, { temperature, topK, topP }, random) {
 
 const $ = (id) => document.getElementById(id);
 const networks = DATA.runs.map(() => null); // each unpacked when it is first shown
-const page = {
-  run: 0, unit: 0, lens: "unit", state: "a", source: "shown", text: "", t: 0, cut: 0,
-};
+// What a link holds.
+const page = { run: 0, unit: 0, lens: "unit", state: "a", source: "shown", text: "", t: 0, cut: 0 };
 let run, network; // the one that is shown
 let reading = { tokens: [], steps: [], logits: [], spans: [], reach: null }; // the text that is read
 let scale = 1; // the largest activation of the chosen unit in that text
 
-const percent = (x) => (x >= 0.0995 ? `${Math.round(100 * x)} %` : `${(100 * x).toPrecision(2)} %`);
+const percent = (x) => `${x >= 0.0995 ? Math.round(100 * x) : Number((100 * x).toPrecision(2))}%`;
 const count = (n) => n.toLocaleString("en");
 const NAMES = { " ": "space", "\n": "line end", "\t": "tab", "\r": "return" };
 const nameOf = (glyph) => NAMES[glyph] ?? (glyph === "" ? "part of a letter" : glyph);
@@ -356,7 +352,7 @@ function tintByUnit(span, layers) {
 
 function sentence(number) {
   const unit = run.units.find((unit) => unit.number === number);
-  return unit ? `Unit ${number} ${unit.words}, r = ${minus(unit.r)}` : `Unit ${number} follows nothing that was looked for`;
+  return `Unit ${number} ${unit ? `${unit.words}, r = ${minus(unit.r)}` : "follows nothing that was looked for"}`;
 }
 
 const minus = (x) => x.toFixed(2).replace(/^-0.00$/, "0.00").replace("-", "−");
@@ -372,7 +368,7 @@ function showScale(element, kind, low, high) {
 const writer = { playing: false, owed: 0, last: 0, rate: 0 };
 
 function settings() {
-  const number = (id, otherwise) => (Number.isFinite($(id).valueAsNumber) && $(id).validity.valid ? $(id).valueAsNumber : otherwise);
+  const number = (id, otherwise) => ($(id).value && $(id).validity.valid ? $(id).valueAsNumber : otherwise);
   return {
     opening: $("opening").value,
     temperature: number("temperature", 0.6),
@@ -384,7 +380,8 @@ function settings() {
 
 function restart() {
   const { opening, seed } = writer.settings = settings();
-  Object.assign(writer, { tokens: [], layers: [], spans: [], drawn: 0, decode: network.decoder(), random: generator(seed), owed: 0 });
+  Object.assign(writer, { tokens: [], layers: [], spans: [], drawn: 0, owed: 0 });
+  Object.assign(writer, { decode: network.decoder(), random: generator(seed) });
   $("written").textContent = "";
   const start = network.encode(opening);
   let state = network.begin(), logits = new Float32Array(network.V); // with nothing to go on from, any letter
@@ -505,8 +502,10 @@ function read() {
 
 function finishReading() {
   const costs = reading.costs.slice(1), total = costs.reduce((sum, x) => sum + x, 0);
+  const each = total / costs.length;
+  const both = `${each.toFixed(3)} nats, ${(each / Math.LN2).toFixed(3)} bits per character`;
   $("total").textContent = costs.length
-    ? `${count(costs.length)} letters cost ${count(Math.round(total))} nats: ${(total / costs.length).toFixed(3)} nats, ${(total / costs.length / Math.LN2).toFixed(3)} bits per character.`
+    ? `${count(costs.length)} letters cost ${count(Math.round(total))} nats: ${both}.`
     : "";
   rescale();
   choose(page.t, false);
@@ -538,7 +537,9 @@ function tintText() {
     surprise: "How many nats each letter cost, given those before it.",
     reach: `How long the gradient ∂L/∂${page.state} of the chosen letter’s loss is at each letter before it.`,
   }[page.lens];
-  const [low, high] = { unit: [minus(-scale), minus(scale)], surprise: ["0", `${V} nats`], reach: ["10⁻⁴", "longest"] }[page.lens];
+  const [low, high] = {
+    unit: [minus(-scale), minus(scale)], surprise: ["0", `${V} nats`], reach: ["10⁻⁴", "longest"],
+  }[page.lens];
   showScale($("scale"), page.lens === "unit" ? "" : page.lens, low, high);
 }
 
@@ -573,39 +574,47 @@ function showLetter() {
     return;
   }
   const chances = softmax(reading.logits[t - 1]), came = reading.tokens[t];
-  $("cost").textContent = `It cost ${reading.costs[t].toFixed(2)} nats, after it ${a}. Before it, the network expected:`;
+  $("cost").textContent =
+    `It cost ${reading.costs[t].toFixed(2)} nats, after it ${a}. Before it, the network expected:`;
   const order = Array.from(chances.keys()).sort((i, j) => chances[j] - chances[i]);
   const best = order.slice(0, 8);
   if (!best.includes(came)) best[7] = came;
   for (const x of best) {
     const bar = make("i");
     bar.style.setProperty("--p", chances[x] / chances[order[0]]);
-    const name = network.bytes ? byteName(network.symbols[x]) : nameOf(String.fromCodePoint(network.symbols[x]));
-    list.append(make("li", { className: x === came ? "came" : "" }, make("span", { textContent: name }), make("span", {}, bar), make("span", { textContent: percent(chances[x]) })));
+    const symbol = network.symbols[x], name = network.bytes ? byteName(symbol) : nameOf(String.fromCodePoint(symbol));
+    const cells = [name, bar, percent(chances[x])].map((content) => make("span", {}, content));
+    list.append(make("li", { className: x === came ? "came" : "" }, ...cells));
   }
 }
 
 function byteName(byte) {
-  return byte >= 33 && byte < 127 ? String.fromCharCode(byte) : NAMES[String.fromCharCode(byte)] ?? `byte ${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  const character = String.fromCharCode(byte), hex = byte.toString(16).toUpperCase().padStart(2, "0");
+  return byte >= 33 && byte < 127 ? character : NAMES[character] ?? `byte ${hex}`;
 }
 
 function showReach() {
   const lengths = reading.reach?.[page.state] ?? [], median = run.reach[page.state] ?? [];
-  const most = Math.max(...lengths, ...median, 1e-30);
+  const other = page.state === "a" ? "c" : "a"; // of an LSTM both are drawn: one alone misleads
+  const most = Math.max(...lengths, ...median, ...(reading.reach?.[other] ?? []), 1e-30);
   const points = (ys) => ys.map((y, x) => [x, y]).filter(([x, y]) => x <= 200 && y > 1e-9 * most);
-  const here = points(lengths), usual = points(median);
-  const least = Math.min(most / 10, ...[...here, ...usual].map(([, y]) => y));
+  const here = points(lengths), usual = points(median), beside = points(reading.reach?.[other] ?? []);
+  const least = Math.min(most / 10, ...[...here, ...usual, ...beside].map(([, y]) => y));
   plot($("reach"), {
-    label: `The length of the gradient by distance from the loss, on a logarithmic scale`,
-    height: 210, x: [0, 200], y: [least, most], log: true, xTitle: "letters back", yTitle: `‖∂L/∂${page.state}‖`,
-    lines: [{ points: usual, kind: "pale" }, { points: here, kind: "curve" }],
+    label: "The length of the gradient by distance from the loss, on a logarithmic scale",
+    height: 210, x: [0, 200], y: [least, most], log: true,
+    xTitle: "letters back", yTitle: `‖∂L/∂${page.state}‖`,
+    lines: [{ points: usual, kind: "pale" }, { points: beside, kind: "dashed" }, { points: here, kind: "curve" }],
     uprights: [{ x: page.cut, label: `T = ${page.cut}` }],
   });
   const sum = (ys) => ys.reduce((total, y) => total + y, 0);
   $("cut-says").textContent = page.cut;
-  $("cut-share").textContent = (lengths.length
-    ? `It would cut off ${percent(sum(lengths.slice(page.cut)) / sum(lengths) || 0)} of what this letter’s loss sends back (the lengths added up). `
-    : "") + (median.length ? "Pale: the median over 64 letters." : "");
+  const share = percent(sum(lengths.slice(page.cut)) / sum(lengths) || 0);
+  $("cut-share").textContent = [
+    lengths.length ? `It would cut off ${share} of what this letter’s loss sends back (the lengths added up).` : "",
+    median.length ? `Pale: the median over ${run.reach.count} letters.` : "",
+    beside.length ? `Dashed: the gradient by ${other}.` : "",
+  ].join(" ");
 }
 
 // -- units ------------------------------------------------------------------------------------------
@@ -617,7 +626,10 @@ function showTable() {
     choose.setAttribute("aria-label", `Colour the text by unit ${unit.number}`);
     const bar = make("span", { className: `bar ${unit.r > 0 ? "high" : "low"}` });
     bar.style.setProperty("--r", Math.abs(unit.r));
-    const row = make("tr", {}, make("td", {}, choose), make("td", { textContent: unit.words }), make("td", {}, bar, minus(unit.r)), make("td", { className: "weak", textContent: minus(unit.shuffled) }));
+    const row = make(
+      "tr", {}, make("td", {}, choose), make("td", {}, unit.words), make("td", {}, bar, minus(unit.r)),
+      make("td", { className: "weak" }, minus(unit.shuffled)),
+    );
     row.classList.toggle("weak", Math.abs(unit.r) < 0.3);
     row.unit = unit.number;
     return row;
@@ -666,13 +678,13 @@ function ticks([low, high], log) {
 
 function say(x, log) {
   const power = Math.round(Math.log10(x));
-  if (log && (power < -3 || power > 3)) return `10${String(power).replace(/./g, (c) => ({ "-": "⁻" })[c] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])}`;
+  if (log && Math.abs(power) > 3) return `10${String(power).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻")}`;
   return Math.abs(x) >= 1e4 ? count(x) : String(Number(x.toPrecision(3))).replace("-", "−");
 }
 
-/** Draw curves, dots and levels into a box, as wide as it is. */
-function plot(box, { label, height = 250, x, y, log, xTitle = "", yTitle = "", lines = [], dots = [], levels = [], uprights = [], right = 12 }) {
-  const width = Math.max(240, box.clientWidth), left = 48, top = 22, bottom = 36;
+/** Draw lines of kinds, dots, labelled levels and uprights into a box, as wide as it is. */
+function plot(box, { label, height = 250, x, y, log, xTitle, yTitle, lines, dots = [], levels = [], uprights = [] }) {
+  const width = Math.max(240, box.clientWidth), left = 48, right = levels.length ? 58 : 12, top = 22, bottom = 36;
   const g = log ? Math.log10 : (value) => value;
   const X = (value) => left + ((value - x[0]) / (x[1] - x[0] || 1)) * (width - left - right);
   const Y = (value) => top + ((g(y[1]) - g(value)) / (g(y[1]) - g(y[0]) || 1)) * (height - top - bottom);
@@ -681,7 +693,9 @@ function plot(box, { label, height = 250, x, y, log, xTitle = "", yTitle = "", l
     svg.append(element("line", { class: "tick", x1: left, x2: width - right, y1: Y(value), y2: Y(value) }));
     svg.append(element("text", { x: left - 8, y: Y(value) + 4, "text-anchor": "end" }, say(value, log)));
   }
-  for (const value of ticks(x)) svg.append(element("text", { x: X(value), y: height - bottom + 18, "text-anchor": "middle" }, say(value)));
+  for (const value of ticks(x)) {
+    svg.append(element("text", { x: X(value), y: height - bottom + 18, "text-anchor": "middle" }, say(value)));
+  }
   svg.append(element("text", { x: width - right, y: height - 3, "text-anchor": "end" }, xTitle));
   svg.append(element("text", { x: 0, y: 11 }, yTitle));
   let free = Infinity; // labels of levels must not lie on one another
@@ -691,13 +705,14 @@ function plot(box, { label, height = 250, x, y, log, xTitle = "", yTitle = "", l
     svg.append(element("text", { x: width - right + 6, y: free }, text));
   }
   for (const { points, kind } of lines) {
-    svg.append(element("polyline", { class: kind, points: points.map(([px, py]) => `${X(px).toFixed(1)},${Y(Math.max(y[0], Math.min(y[1], py))).toFixed(1)}`).join(" ") }));
+    const at = points.map(([px, py]) => `${X(px).toFixed(1)},${Y(Math.max(y[0], Math.min(y[1], py))).toFixed(1)}`);
+    svg.append(element("polyline", { class: kind, points: at.join(" ") }));
   }
   for (const [px, py] of dots) svg.append(element("circle", { class: "dots", cx: X(px), cy: Y(py), r: 3.5 }));
   for (const { x: value, label: text } of uprights) {
-    const end = value > (x[0] + x[1]) / 2;
+    const [side, anchor] = value > (x[0] + x[1]) / 2 ? [-5, "end"] : [5, "start"];
     svg.append(element("line", { class: "cut", x1: X(value), x2: X(value), y1: top, y2: height - bottom }));
-    svg.append(element("text", { class: "strong", x: X(value) + (end ? -5 : 5), y: top + 10, "text-anchor": end ? "end" : "start" }, text));
+    svg.append(element("text", { class: "strong", x: X(value) + side, y: top + 10, "text-anchor": anchor }, text));
   }
   box.replaceChildren(svg);
 }
@@ -711,36 +726,54 @@ function element(tag, attributes, text = "") {
 
 function showCurves() {
   const { loss, val_loss, grad_norm, learning_rate } = run.curves;
-  const range = (points, floor) => [floor ?? Math.min(...points.map(([, y]) => y)), Math.max(...points.map(([, y]) => y))];
-  const x = [0, Math.max(1e-9, ...loss.map(([epoch]) => epoch))];
-  const levels = Object.entries(run.to_beat).map(([name, value]) => ({ y: value, label: name === "uniform" ? `ln ${network.V}` : name }));
-  const all = [...loss, ...val_loss, ...levels.map(({ y }) => [0, y])];
-  if (!loss.length) {
-    for (const id of ["loss", "gradient", "rate"]) $(id).replaceChildren("No step has been logged yet.");
-  } else {
-    plot($("loss"), { label: "Loss over the epochs", height: 300, x, y: range(all, Math.min(...all.map(([, y]) => y)) - 0.1), xTitle: "epoch", yTitle: "nats per character", lines: [{ points: loss, kind: "pale" }, { points: val_loss, kind: "curve" }], dots: val_loss, levels, right: levels.length ? 58 : 12 });
-    const lengths = grad_norm.filter(([, y]) => y > 0);
-    if (lengths.length) plot($("gradient"), { label: "Length of the gradient over the epochs", height: 300, x, y: range(lengths), log: true, xTitle: "epoch", yTitle: "‖dL‖", lines: [{ points: lengths, kind: "curve" }] });
-    plot($("rate"), { label: "Learning rate over the epochs", x, y: range(learning_rate, 0), xTitle: "epoch", yTitle: "rate", lines: [{ points: learning_rate, kind: "curve" }] });
+  const lengths = grad_norm.filter(([, y]) => y > 0), ys = (points) => points.map(([, y]) => y);
+  const x = [0, Math.max(1e-9, ...loss.map(([epoch]) => epoch))], xTitle = "epoch";
+  const levels = Object.entries(run.to_beat).map(([name, y]) => (
+    { y, label: name === "uniform" ? `ln ${network.V}` : name }
+  ));
+  const losses = [...ys(loss), ...ys(val_loss), ...levels.map(({ y }) => y)];
+  for (const id of ["loss", "gradient", "rate"]) $(id).replaceChildren("No step has been logged yet.");
+  if (loss.length) {
+    plot($("loss"), {
+      label: "Loss over the epochs", height: 300, x, y: [Math.min(...losses) - 0.1, Math.max(...losses)],
+      xTitle, yTitle: "nats per character", dots: val_loss, levels,
+      lines: [{ points: loss, kind: "pale" }, { points: val_loss, kind: "curve" }],
+    });
+    plot($("rate"), {
+      label: "Learning rate over the epochs", x, y: [0, Math.max(...ys(learning_rate))],
+      xTitle, yTitle: "rate", lines: [{ points: learning_rate, kind: "curve" }],
+    });
+  }
+  if (lengths.length) {
+    plot($("gradient"), {
+      label: "Length of the gradient over the epochs", height: 300, log: true,
+      x, y: [Math.min(...ys(lengths)), Math.max(...ys(lengths))],
+      xTitle, yTitle: "‖dL‖", lines: [{ points: lengths, kind: "curve" }],
+    });
   }
   showEigenvalues();
 }
 
 function showEigenvalues() {
-  const { start, now } = run.eigenvalues, box = $("eigenvalues"), width = Math.max(240, box.clientWidth), height = 300;
+  const { start, now } = run.eigenvalues, box = $("eigenvalues");
+  const width = Math.max(240, box.clientWidth), height = 300;
   const both = (values) => values.flat().flatMap(([re, im]) => (im ? [[re, im], [re, -im]] : [[re, im]]));
   const points = both([...start, ...now, [[-1, 0], [1, 0], [0, 1]]]), parts = points.map(([re]) => re);
   const left = Math.min(...parts), right = Math.max(...parts), high = Math.max(...points.map(([, im]) => im));
   const unit = Math.min((width - 16) / (right - left), (height - 16) / (2 * high));
   const X = (re) => width / 2 + unit * (re - (left + right) / 2), Y = (im) => height / 2 - unit * im;
-  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Eigenvalues of W_aa beside the unit circle" });
-  svg.append(element("line", { class: "axis", x1: 0, x2: width, y1: Y(0), y2: Y(0) }), element("line", { class: "axis", x1: X(0), x2: X(0), y1: 0, y2: height }));
+  const label = "Eigenvalues of W_aa beside the unit circle";
+  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  svg.append(element("line", { class: "axis", x1: 0, x2: width, y1: Y(0), y2: Y(0) }));
+  svg.append(element("line", { class: "axis", x1: X(0), x2: X(0), y1: 0, y2: height }));
   svg.append(element("circle", { class: "pale", cx: X(0), cy: Y(0), r: unit }));
   for (const [re, im] of both(start)) svg.append(element("circle", { class: "start", cx: X(re), cy: Y(im), r: 2.5 }));
   for (const [re, im] of both(now)) svg.append(element("circle", { class: "dots", cx: X(re), cy: Y(im), r: 2.5 }));
   box.replaceChildren(svg);
   const part = { rnn: "", gru: ", the part of n⟨t⟩", lstm: ", the part of g⟨t⟩" }[run.cell];
-  $("eigenvalues-says").textContent = `The eigenvalues of W_aa${part}, beside the unit circle: filled now${start.length ? ", hollow at the start" : ""}. Outside the circle a product with W_aa lengthens what it is given, inside it shortens it.`;
+  $("eigenvalues-says").textContent =
+    `The eigenvalues of W_aa${part}, beside the unit circle: filled now${start.length ? ", hollow at the start" : ""}. `
+    + "Along those outside the circle a product with W_aa grows, along those inside it shrinks.";
 }
 
 // -- the state in the link --------------------------------------------------------------------------
@@ -761,6 +794,12 @@ function remember() {
   if (location.hash !== page.link) location.replace(page.link);
 }
 
+/** Choose one of several radio buttons. */
+function check(name, value) {
+  const button = document.querySelector(`[name=${name}][value="${value}"]`);
+  if (button) button.checked = true;
+}
+
 function recall() {
   const link = new URLSearchParams(location.hash.slice(1));
   const whole = (name, otherwise) => (/^\d{1,9}$/.test(link.get(name) ?? "") ? Number(link.get(name)) : otherwise);
@@ -771,7 +810,7 @@ function recall() {
   page.text = (link.get("text") ?? "").slice(0, 4000);
   page.source = link.has("text") ? "own" : "shown";
   $("own").value = page.text;
-  for (const name of ["lens", "state", "source"]) document.querySelector(`[name=${name}][value=${page[name]}]`).checked = true;
+  for (const name of ["lens", "state", "source"]) check(name, page[name]);
   showRun(whole("unit"), whole("t"), whole("T"));
 }
 
@@ -780,36 +819,56 @@ function showRun(unit, t, cut) {
   run = DATA.runs[page.run];
   network = networks[page.run] ??= new Network(run);
   if (run.cell !== "lstm") page.state = "a";
-  document.querySelector(`[name=state][value=${page.state}]`).checked = true;
+  check("state", page.state);
+  check("run", page.run);
   document.body.classList.toggle("code", run.code);
   $("state").hidden = run.cell !== "lstm";
-  const first = run.units.find(({ feature, r }) => SWITCHES.includes(feature) && Math.abs(r) > 0.4)
+  const units = run.L * run.H, first =
+    run.units.find(({ feature, r }) => SWITCHES.includes(feature) && Math.abs(r) > 0.4)
     ?? run.units.find(({ kind }) => kind === "remembers") ?? run.units[0] ?? { number: 0 };
-  page.unit = Math.min(unit ?? first.number, run.L * run.H - 1);
+  page.unit = Math.min(unit ?? first.number, units - 1);
   page.t = t ?? Math.min(160, run.shown.length - 1);
   page.cut = Math.max(1, Math.min(200, cut ?? run.T));
   $("unit").value = page.unit;
-  $("unit").max = run.L * run.H - 1;
+  $("unit").max = units - 1;
   $("cut").value = page.cut;
-  const name = { rnn: "A tanh network", gru: "A GRU", lstm: "An LSTM" }[run.cell], layers = run.L > 1 ? ` in each of ${run.L} layers` : "";
-  $("about").textContent = `${name} of ${count(run.H)} units${layers}, trained on the ${count(run.characters)} characters of “${run.corpus}”. Its ${count(network.size)} weights are in this page, and all that moves below is computed here, by the equations that trained it. Nothing is loaded, and nothing is sent.`;
-  const rounding = { int8: "rounded to 8 bits", float16: "rounded to 16 bits", float32: "" }[run.precision];
-  $("exactness").textContent = rounding
-    ? `But here the weights are ${rounding}, so the two part after a while; a page made with --precision float32 writes the same.`
-    : "";
-  $("made").textContent = `Made by charrnn page. ${rounding ? `The weights are ${rounding}, which changes the loss of the text above by ${signed(run.rounding)} nats per character. ` : ""}A correlation is measured on another part of the text than the one that chose it, and again on the same letters in a shuffled order; a unit is named if it follows the text by 0.2 more.`;
-  const named = run.units.length, all = run.L * run.H;
-  $("units-about").textContent = "Each unit is a number that the network carries from letter to letter. Here is what each follows best, of some sixty things that a text has. Choose one to colour both texts by it.";
-  $("unnamed").textContent = `${count(all - named)} of ${count(all)} units follow nothing that was looked for; they have no name.`;
+  describe(units);
   showTable();
   restart();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
     for (let i = 0; i < 600; i++) writeOne();
-    play(false);
     showCommand();
+    play(false);
   } else play(true);
   showCurves();
   read();
+}
+
+/** What is said in words of a run. */
+function describe(units) {
+  const name = { rnn: "A tanh network", gru: "A GRU", lstm: "An LSTM" }[run.cell];
+  const layers = run.L > 1 ? ` in each of ${run.L} layers` : "";
+  const rounding = { int8: "rounded to 8 bits", float16: "rounded to 16 bits", float32: "" }[run.precision];
+  $("about").textContent =
+    `${name} of ${count(run.H)} units${layers}, trained on the ${count(run.characters)} characters of `
+    + `“${run.corpus}”. Its ${count(network.size)} weights are in this page, and all that moves below is computed `
+    + "here, by the equations that trained it. Nothing is loaded, and nothing is sent.";
+  $("exactness").textContent = rounding
+    && `But here the weights are ${rounding}, so the two part after a while; a page made with --precision float32 `
+    + "writes the same.";
+  $("units-about").textContent =
+    "Each unit is a number that the network carries from letter to letter. Here is what each follows best, of some "
+    + "sixty things that a text has. Choose one to colour both texts by it.";
+  $("unnamed").textContent =
+    `${count(units - run.units.length)} of ${count(units)} units follow nothing that was looked for: they have no `
+    + "name.";
+  $("made").textContent =
+    (rounding
+      ? `The weights are ${rounding}, which changes the loss of the text above by ${signed(run.rounding)} nats per `
+        + "character. "
+      : "")
+    + "A correlation is measured on another part of the text than the one that chose it, and again on the same "
+    + "letters in a shuffled order; a unit has a name if it follows the text by 0.2 more. Made by charrnn page.";
 }
 
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toPrecision(2)}`;
@@ -828,17 +887,21 @@ function listen() {
   on("source", "change", ({ target }) => {
     page.source = target.value;
     if (page.source === "written") page.text = writer.spans.slice(-1200).map((span) => span.textContent).join("");
-    if (page.source === "own") page.text = $("own").value = $("own").value || page.text || "“Who is there?” said the fox.";
+    if (page.source === "own") page.text = $("own").value ||= page.text || '"Who is there?" said the fox.';
     page.t = 0;
     read();
     remember();
   });
   on("own", "input", ({ target }) => { page.text = target.value; page.t = 0; read(); remember(); });
-  on("unit", "input", ({ target }) => { if (target.validity.valid && target.value !== "") chooseUnit(target.valueAsNumber); });
+  on("unit", "input", ({ target }) => { if (target.value && target.validity.valid) chooseUnit(target.valueAsNumber); });
   on("cut", "input", ({ target }) => { page.cut = target.valueAsNumber; showReach(); remember(); });
   on("kind", "change", showTable);
   on("table", "click", ({ target }) => { const row = target.closest("tr"); if (row) chooseUnit(row.unit); });
-  on("runs", "change", ({ target }) => { page.run = Number(target.value); showRun(undefined, page.t, undefined); remember(); });
+  on("runs", "change", ({ target }) => {
+    page.run = Number(target.value);
+    showRun(undefined, page.t, undefined);
+    remember();
+  });
   on("text", "click", ({ target }) => { const t = reading.spans.indexOf(target); if (t >= 0) choose(t); });
   on("text", "keydown", (event) => {
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
@@ -864,19 +927,22 @@ function onNextLine(t, way) {
   let at = t;
   while (spans[at + way] && spans[at].offsetTop === spans[t].offsetTop) at += way;
   const top = spans[at].offsetTop;
+  const distance = (i) => Math.abs(spans[i].offsetLeft - x);
   let best = at;
-  for (; spans[at] && spans[at].offsetTop === top; at += way) if (Math.abs(spans[at].offsetLeft - x) < Math.abs(spans[best].offsetLeft - x)) best = at;
+  for (; spans[at]?.offsetTop === top; at += way) if (distance(at) < distance(best)) best = at;
   return best;
 }
 
 if (DATA.runs.length > 1) {
   $("runs").hidden = false;
-  DATA.runs.forEach(({ name }, i) => $("runs").append(make("label", {}, make("input", { type: "radio", name: "run", value: i }), make("span", { textContent: name }))));
+  DATA.runs.forEach(({ name }, i) => {
+    const button = make("input", { type: "radio", name: "run", value: i });
+    $("runs").append(make("label", {}, button, make("span", {}, name)));
+  });
 }
 listen();
 recall();
-document.querySelector(`[name=run][value="${page.run}"]`)?.setAttribute("checked", "");
 
-// For tests and for the curious: what the page computes with.
+// What the page computes with, for a test or a console.
 window.charrnn = { data: DATA, Network, generator, draw, softmax, nats, page, writer };
 })();

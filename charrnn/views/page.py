@@ -45,7 +45,7 @@ COUNTED = 4_000_000  # the longest text in which n-grams are counted: more would
 STUDIED = 40_000  # characters that units are named on
 SHOWN = 2_400  # characters to look into
 DISTANCES = 200  # steps that a loss is sent back
-SENT_BACK = 64  # losses whose median is drawn
+SENT_BACK = 64  # losses whose median is drawn, fewer of a wide network: they take memory
 NEW_CONTENT = {"rnn": 0, "gru": 2, "lstm": 2}  # the gate of W_aa that writes it: all of it, n, g
 BEFORE = 100  # characters read before those steps, so that no state is that of a text's start
 
@@ -227,16 +227,18 @@ def text64(array: Array) -> str:
 # -- figures ----------------------------------------------------------------------------------------
 
 
-def median_reach(model: CharRNN, tokens: Tokens) -> dict[str, list[float]]:
-    """The median of the reach at each distance, over losses all over a text; nothing of a short one."""
+def median_reach(model: CharRNN, tokens: Tokens) -> dict[str, Any]:
+    """The median of the reach at each distance, over a number of losses of a text; nothing of a short one."""
     if len(tokens) <= BEFORE + DISTANCES:
         return {}
-    found = reach(model, *windows(tokens, BEFORE + DISTANCES, SENT_BACK))
-    of = {"a": found.a} if found.c is None else {"a": found.a, "c": found.c}
-    return {
-        state: [float(f"{x:.3g}") for x in by_distance(lengths)[:DISTANCES].tolist()]
-        for state, lengths in of.items()
+    units = model.config.num_layers * model.config.hidden_size
+    x, y = windows(tokens, BEFORE + DISTANCES, max(8, min(SENT_BACK, 2**15 // units)))
+    medians = {
+        state: [float(f"{length:.3g}") for length in by_distance(lengths)[:DISTANCES].tolist()]
+        for state, lengths in reach(model, x, y)._asdict().items()
+        if lengths is not None
     }
+    return {"count": len(y), **medians}
 
 
 def start_of(model: CharRNN, config: TrainConfig) -> CharRNN:

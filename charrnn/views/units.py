@@ -19,7 +19,8 @@ from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.views.features import Kind, features
 
 NAMED = 0.2
-ROWS, WARM_UP = 16, 256
+ROWS = 16  # parts of a text read at once
+WARM_UP, PIECE = 256, 256  # characters read before a part, and at once in each
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,13 @@ def activations(network: Network, tokens: Tokens) -> Array:
     stride = -(-max(0, n - WARM_UP) // ROWS)
     at = np.arange(WARM_UP + stride)[:, np.newaxis] + stride * np.arange(ROWS)
     x = np.asarray(tokens)[np.minimum(at, n - 1)].astype(np.intp)  # (WARM_UP + stride, ROWS)
-    space = network.space(*x.shape)
-    network.activations(x, network.initial_state(ROWS), space)
-    a = np.concatenate([memory.a[1:] for memory in space.cells], axis=-1)
+    space, state, pieces = network.space(PIECE, ROWS), network.initial_state(ROWS), []
+    for start in range(0, len(x), PIECE):
+        part = space.first(len(x[start : start + PIECE]))
+        network.activations(x[start : start + PIECE], state, part)
+        state = part.state
+        pieces.append(np.concatenate([memory.a[1:] for memory in part.cells], axis=-1))
+    a = np.concatenate(pieces)
     rows = a[WARM_UP:].swapaxes(0, 1).reshape(-1, a.shape[-1])  # one after another
     return np.concatenate([a[:WARM_UP, 0], rows])[:n]
 
@@ -113,7 +118,7 @@ def correlations(a: Array, values: Array) -> Array:
         a: (n, U) activations.
         values: (n, F) features.
     """
-    a, values = (x - x.mean(axis=0, dtype=np.float64) for x in (a, values))
-    products = a.T @ values
-    lengths = np.sqrt(np.outer(np.square(a).sum(axis=0), np.square(values).sum(axis=0)))
-    return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 1e-12))
+    a, values = (x - x.mean(axis=0, dtype=np.float64).astype(x.dtype) for x in (a, values))
+    squares = [np.square(x).sum(axis=0, dtype=np.float64) for x in (a, values)]
+    lengths = np.sqrt(np.outer(*squares))
+    return np.asarray(np.divide(a.T @ values, lengths, out=np.zeros_like(lengths), where=lengths > 1e-9))

@@ -42,7 +42,7 @@ def test_nothing_in_the_data_can_end_their_element():
 
 def test_the_policy_allows_the_page_its_own_script_and_style_and_nothing_else():
     html = render({"runs": []})
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
+    policy = re.search(r'Content-Security-Policy"\s+content="([^"]*)"', html)[1]
     rules = dict(rule.split(maxsplit=1) for rule in policy.split("; "))
     assert rules.pop("default-src") == "'none'"
     for kind in ("script", "style"):
@@ -111,6 +111,13 @@ def test_the_piece_that_is_shown_begins_with_a_document_if_one_does_in_good_time
     shown = corpus.vocabulary.decode(piece(corpus.vocabulary, corpus.tokens))
     assert shown.startswith("A story.")
     assert len(shown) == 2400
+
+
+def test_a_gru_of_192_units_makes_a_page_of_less_than_400_kb():
+    data, _ = network_data(CharRNN(CORPUS.vocabulary, 192, cell="gru"), "int8")
+    assert len(render({"runs": [data]}).encode()) < 300_000, (
+        "100 KB are for text, curves, eigenvalues and a larger V"
+    )
 
 
 def test_a_long_curve_is_thinned_evenly():

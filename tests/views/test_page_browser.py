@@ -288,6 +288,16 @@ def test_a_damaged_link_shows_the_page_all_the_same(browser, url, link):
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_nothing_moves_by_itself_for_those_who_ask_for_less_motion(page, url):
+    reduced = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", reduced)
+    try:
+        open_page(page, url)
+        assert ask(page, "[charrnn.writer.playing, charrnn.writer.drawn]") == [False, 600]
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_the_surprise_adds_up_to_the_loss(page, run_folder):
     total = ask(page, "document.getElementById('total').textContent")
     model = load(run_folder)
