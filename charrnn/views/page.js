@@ -272,7 +272,7 @@ function seedWords(seed) {
 
 /** A function that draws numbers in [0, 1): PCG64 (O'Neill 2014), a step of 128 bits and a turned xor. */
 function generator(seed) {
-  const words = seedWords(BigInt(seed)).map(BigInt), mask = (1n << 128n) - 1n;
+  const words = seedWords(seed).map(BigInt), mask = (1n << 128n) - 1n;
   const [high, low, streamHigh, streamLow] = [0, 2, 4, 6].map((i) => words[i] | (words[i + 1] << 32n));
   const increment = ((((streamHigh << 64n) | streamLow) << 1n) | 1n) & mask;
   const next = (s) => (s * 0x2360ed051fc65da44385df649fccf645n + increment) & mask;
@@ -316,7 +316,11 @@ let run, network; // the one that is shown
 let reading = { tokens: [], steps: [], logits: [], spans: [], reach: null }; // the text that is read
 let scale = 1; // the largest activation of the chosen unit in that text
 
-const percent = (x) => `${x >= 0.0995 ? Math.round(100 * x) : Number((100 * x).toPrecision(2))}%`;
+function percent(x) {
+  if (x > 0 && x < 1e-4) return "less than 0.01%";
+  return `${x >= 0.0995 ? Math.round(100 * x) : Number((100 * x).toPrecision(2))}%`;
+}
+
 const count = (n) => n.toLocaleString("en");
 const NAMES = { " ": "space", "\n": "line end", "\t": "tab", "\r": "return" };
 const nameOf = (glyph) => NAMES[glyph] ?? (glyph === "" ? "part of a letter" : glyph);
@@ -374,7 +378,7 @@ function settings() {
     temperature: number("temperature", 0.6),
     topK: number("top-k", 0),
     topP: number("top-p", 1),
-    seed: number("seed", 0),
+    seed: BigInt(/^\d+$/.test($("seed").value) ? $("seed").value : number("seed", 0)),
   };
 }
 
@@ -384,22 +388,21 @@ function restart() {
   Object.assign(writer, { decode: network.decoder(), random: generator(seed) });
   $("written").textContent = "";
   const start = network.encode(opening);
+  writer.dropped = !network.bytes && start.length < Array.from(opening).length; // letters that it does not know
   let state = network.begin(), logits = new Float32Array(network.V); // with nothing to go on from, any letter
   for (const x of start.length ? start : network.encode("\n")) {
     state = network.step(x, state);
     logits = network.logits(state);
-    if (start.length) write(x, state);
+    if (start.length) append(x, state);
   }
   Object.assign(writer, { state, logits });
   showCommand();
 }
 
-/** Append a letter to the written text. */
-function write(x, layers) {
-  const span = letterSpan(writer.decode(x)), box = $("written");
-  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+function append(x, layers) {
+  const span = letterSpan(writer.decode(x));
   tintByUnit(span, layers);
-  box.append(span);
+  $("written").append(span);
   writer.tokens.push(x);
   writer.layers.push(layers.map(({ a }) => ({ a })));
   writer.spans.push(span);
@@ -408,15 +411,22 @@ function write(x, layers) {
     writer.tokens.shift();
     writer.layers.shift();
   }
-  if (atEnd) box.scrollTop = box.scrollHeight;
 }
 
-function writeOne() {
-  const x = draw(writer.logits, writer.settings, writer.random);
-  writer.state = network.step(x, writer.state);
-  writer.logits = network.logits(writer.state);
-  writer.drawn++;
-  write(x, writer.state);
+/** Write letters while ``more`` says so; whoever looks at the end goes on doing so. */
+function write(more) {
+  const box = $("written"), drawn = writer.drawn;
+  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  while (more(writer.drawn - drawn)) {
+    const x = draw(writer.logits, writer.settings, writer.random);
+    writer.state = network.step(x, writer.state);
+    writer.logits = network.logits(writer.state);
+    writer.drawn++;
+    append(x, writer.state);
+  }
+  if (writer.drawn === drawn) return;
+  if (atEnd) box.scrollTop = box.scrollHeight;
+  showCommand();
 }
 
 /** Letters a second that are asked for; the end of the slider is as many as there is time for. */
@@ -429,14 +439,11 @@ function tick(time) {
   if (!writer.playing) return;
   const elapsed = Math.min(100, time - writer.last), drawn = writer.drawn, stop = performance.now() + 12;
   writer.last = time;
-  writer.owed = Math.min(200, writer.owed + (speed() * elapsed) / 1000);
-  while (writer.owed >= 1 && performance.now() < stop) {
-    writeOne();
-    writer.owed = speed() === Infinity ? 200 : writer.owed - 1;
-  }
+  writer.owed = Math.min(200, writer.owed + (speed() * elapsed) / 1000 || 0);
+  write((done) => done + 1 <= writer.owed && performance.now() < stop);
+  writer.owed -= writer.drawn - drawn;
   if (elapsed) writer.rate += 0.05 * ((1000 * (writer.drawn - drawn)) / elapsed - writer.rate);
   showSpeed();
-  if (writer.drawn !== drawn) showCommand();
   requestAnimationFrame(tick);
 }
 
@@ -460,6 +467,7 @@ function showCommand() {
   const words = ["charrnn sample", run.name, `--seed ${seed} --temperature ${temperature} --length ${writer.drawn}`];
   if (topK) words.push(`--top-k ${topK}`);
   if (topP < 1) words.push(`--top-p ${topP}`);
+  if (writer.dropped) words.push("--ignore-unknown");
   if (opening) words.push(`--prime '${opening.replaceAll("'", "'\\''")}'`);
   if (run.which !== "best") words.push(`--which ${run.which}`);
   $("command").textContent = words.join(" ");
@@ -583,7 +591,7 @@ function showLetter() {
     const bar = make("i");
     bar.style.setProperty("--p", chances[x] / chances[order[0]]);
     const symbol = network.symbols[x], name = network.bytes ? byteName(symbol) : nameOf(String.fromCodePoint(symbol));
-    const cells = [name, bar, percent(chances[x])].map((content) => make("span", {}, content));
+    const cells = [name, bar, percent(chances[x]).replace("less than ", "<")].map((content) => make("span", {}, content));
     list.append(make("li", { className: x === came ? "came" : "" }, ...cells));
   }
 }
@@ -836,8 +844,7 @@ function showRun(unit, t, cut) {
   showTable();
   restart();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-    for (let i = 0; i < 600; i++) writeOne();
-    showCommand();
+    write((done) => done < 600);
     play(false);
   } else play(true);
   showCurves();
@@ -857,8 +864,8 @@ function describe(units) {
     && `But here the weights are ${rounding}, so the two part after a while; a page made with --precision float32 `
     + "writes the same.";
   $("units-about").textContent =
-    "Each unit is a number that the network carries from letter to letter. Here is what each follows best, of some "
-    + "sixty things that a text has. Choose one to colour both texts by it.";
+    "Each unit is a number that the network carries from letter to letter. Here is what each follows best of some "
+    + "sixty things that a text has, and how well: r is a correlation. Choose one to colour both texts by it.";
   $("unnamed").textContent =
     `${count(units - run.units.length)} of ${count(units)} units follow nothing that was looked for: they have no `
     + "name.";
@@ -871,14 +878,14 @@ function describe(units) {
     + "letters in a shuffled order; a unit has a name if it follows the text by 0.2 more. Made by charrnn page.";
 }
 
-const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toPrecision(2)}`;
+const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(4)}`;
 
 // -- what a reader does -----------------------------------------------------------------------------
 
 function listen() {
   const on = (id, event, act) => $(id).addEventListener(event, act);
   on("play", "click", () => play(!writer.playing));
-  on("step", "click", () => { play(false); writeOne(); showCommand(); });
+  on("step", "click", () => { play(false); write((done) => done < 1); });
   on("restart", "click", () => { restart(); play(true); });
   on("speed", "input", showSpeed);
   for (const id of FIELDS) on(id, "change", () => { restart(); play(true); remember(); });
