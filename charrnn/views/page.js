@@ -437,7 +437,8 @@ function speed() {
 
 function tick(time) {
   if (!writer.playing) return;
-  const elapsed = Math.min(100, time - writer.last), drawn = writer.drawn, stop = performance.now() + 12;
+  const elapsed = Math.min(100, time - writer.last), drawn = writer.drawn;
+  const stop = performance.now() + Math.max(12, 0.6 * elapsed); // of slow frames, the larger part
   writer.last = time;
   writer.owed = Math.min(200, writer.owed + (speed() * elapsed) / 1000 || 0);
   write((done) => done + 1 <= writer.owed && performance.now() < stop);
