@@ -4,10 +4,10 @@ from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
 from charrnn.errors import CharRNNError
 from charrnn.measures.evaluation import Evaluation, evaluate
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs.checkpoint import load
+from charrnn.runs import load
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.trainer import train
+from charrnn.training import train
 
 __all__ = [
     "CharRNN",

@@ -7,9 +7,10 @@ file and config.json are all read through these models. Settings never change on
 import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, brief
+from charrnn.files import file_name
 from charrnn.layers import CELLS
 
 # field: (other field, the value of the other that gives this one a meaning)
@@ -54,8 +55,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def setting(name: str) -> str:
+    """A field in a message: `hidden_size`, which the command line shows as its flag."""
+    return f"`{name}`"
+
+
 class Settings(BaseModel):
-    """The base of all settings: frozen, no unknown keys, and errors that name the flag."""
+    """The base of all settings: frozen, no unknown keys, and errors that name the setting."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
@@ -73,34 +79,39 @@ class Settings(BaseModel):
             return str(error["ctx"]["error"])
         name = str(error["loc"][0])
         if error["type"] == "extra_forbidden":
+            name = brief(name)
             near = difflib.get_close_matches(name, cls.model_fields, 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             return f"{name!r} is not a setting{hint}"
-        if name == "threads":
-            return f"--threads {error['input']}: should be auto, or a whole number from 1"
         message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        return f"{flag(name)} {error['input']}: {message[0].lower()}{message[1:]}"
+        message = message[0].lower() + message[1:]
+        if name == "threads":
+            message = "should be auto, or a whole number from 1"
+        return f"{setting(name)} {brief(error['input'])}: {message}"
 
 
 if TYPE_CHECKING:
     CellName = str
 else:
     CellName = Literal[tuple(CELLS)]  # the table has their names
-Threads = Literal["auto"] | Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0, lt=2**63)]  # beyond it, arithmetic on arrays and clocks overflows
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**128)]
+Threads = Literal["auto"] | Positive
 
 
 class TextConfig(Settings):
     """Reading the text."""
 
     bytes: bool = Field(default=False, description="the 256 byte values are the vocabulary; any file will do")
-    encoding: str = Field(default="utf-8", description="the encoding of the text files")
-    glob: str = Field(default="*.txt", description="which files of a folder to read")
+    encoding: str = Field(default="utf-8", max_length=100, description="the encoding of the text files")
+    glob: str = Field(default="*.txt", max_length=1000, description="which files of a folder to read")
 
 
 class CacheConfig(Settings):
     """The encoded text."""
 
-    cache_dir: str = Field(
+    cache_dir: Annotated[str, AfterValidator(lambda word: word and file_name(word))] = Field(
         default="",
         description="folder to keep it in, under a name made from the text's hash, so that runs on one text "
         "share it (default: the run's own folder)",
@@ -150,8 +161,8 @@ class ModelConfig(Settings):
 class WindowConfig(Settings):
     """The windows of a step."""
 
-    seq_length: int = Field(default=64, ge=1, description="characters in a window, T; BPTT runs through all")
-    batch_size: int = Field(default=32, ge=1, description="parallel streams, B")
+    seq_length: Positive = Field(default=64, description="characters in a window, T; BPTT runs through all")
+    batch_size: Positive = Field(default=32, description="parallel streams, B")
 
 
 class OptimizerConfig(Settings):
@@ -177,8 +188,8 @@ class OptimizerConfig(Settings):
     schedule: Literal["cosine", "constant", "step"] = Field(
         default="cosine", description="the learning rate over the run, after warm-up"
     )
-    warmup_steps: int = Field(
-        default=100, ge=0, description="steps of linear rise: Adam's first estimates are poor"
+    warmup_steps: Whole = Field(
+        default=100, description="steps of linear rise: Adam's first estimates are poor"
     )
     min_learning_rate_ratio: float = Field(
         default=0.01, ge=0, le=1, description="cosine: the last rate as a part of the peak"
@@ -186,8 +197,8 @@ class OptimizerConfig(Settings):
     learning_rate_decay: float = Field(
         default=0.97, gt=0, le=1, description="step: factor on the rate at each new epoch"
     )
-    learning_rate_decay_after: int = Field(
-        default=10, ge=1, description="step: the first decay comes after so many epochs"
+    learning_rate_decay_after: Positive = Field(
+        default=10, description="step: the first decay comes after so many epochs"
     )
     clip_norm: float = Field(
         default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"
@@ -207,8 +218,8 @@ class OptimizerConfig(Settings):
             default = type(self).model_fields[name].default
             if getattr(self, name) != default and getattr(self, other) != value:
                 raise ValueError(
-                    f"{flag(name)} has no effect with {flag(other)} {getattr(self, other)}: "
-                    f"it is for {flag(other)} {value}"
+                    f"{setting(name)} has no effect with {setting(other)} {getattr(self, other)}: "
+                    f"it is for {setting(other)} {value}"
                 )
         return self
 
@@ -216,40 +227,37 @@ class OptimizerConfig(Settings):
 class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     """The run."""
 
-    epochs: int = Field(default=50, ge=1, description="passes over the training part")
-    max_steps: int = Field(default=0, ge=0, description="end after so many steps; 0 is no limit")
+    epochs: Positive = Field(default=50, description="passes over the training part")
+    max_steps: Whole = Field(default=0, description="end after so many steps; 0 is no limit")
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
     )
-    seed: int = Field(default=0, ge=0, description="of all that is random: same seed, same run")
+    seed: Seed = Field(default=0, description="of all that is random: same seed, same run")
     threads: Threads = Field(
         default="auto", description="cores that share a batch, a process on each; auto takes those there are"
     )
-    recompute_every: int = Field(
+    recompute_every: Whole = Field(
         default=0,
-        ge=0,
         description="keep the activations of every K-th time step only and compute the others again, for "
         "long windows; 0 keeps all within --memory-budget",
     )
-    memory_budget: int = Field(
+    memory_budget: Positive = Field(
         default=1000,
-        ge=1,
         description="MB that the activations of a window may take; past it one step in √T is kept",
     )
-    eval_every: int | None = Field(
+    eval_every: Whole | None = Field(
         default=None,
-        ge=0,
         description="steps between validations; 0 is only at the end (default: an epoch)",
     )
-    sample_every: int = Field(default=500, ge=0, description="steps between samples; 0 is only at the end")
-    log_every: int = Field(default=10, ge=1, description="steps between lines in metrics.jsonl")
+    sample_every: Whole = Field(default=500, description="steps between samples; 0 is only at the end")
+    log_every: Positive = Field(default=10, description="steps between lines in metrics.jsonl")
     save_every: float = Field(
         default=60.0, ge=0, description="seconds between saves of last.npz, besides those at validations"
     )
-    keep: int = Field(default=2, ge=1, description="saves kept: last.npz and the ones before it")
-    patience: int = Field(
-        default=0, ge=0, description="end after so many validations without a better one; 0 is off"
+    keep: int = Field(default=2, ge=1, le=10_000, description="saves kept: last.npz and the ones before it")
+    patience: Whole = Field(
+        default=0, description="end after so many validations without a better one; 0 is off"
     )
     max_rollbacks: int = Field(
         default=3,
@@ -271,12 +279,12 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     def _something_is_left(self) -> "TrainConfig":
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError(
-                f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave "
-                "nothing to train on: together they must stay below 1"
+                f"{setting('val_fraction')} {self.val_fraction} and {setting('test_fraction')} "
+                f"{self.test_fraction} leave nothing to train on: together they must stay below 1"
             )
         if self.patience and (self.val_fraction == 0 or self.eval_every == 0):
-            what = "--val-fraction" if self.val_fraction == 0 else "--eval-every"
-            raise ValueError(f"--patience has no effect with {what} 0: it counts validations")
+            what = setting("val_fraction" if self.val_fraction == 0 else "eval_every")
+            raise ValueError(f"{setting('patience')} has no effect with {what} 0: it counts validations")
         return self
 
 
@@ -294,29 +302,27 @@ class SampleSettings(TypedDict, total=False):
 class SampleConfig(Settings):
     """Sampling."""
 
-    length: int = Field(default=1000, ge=0, description="characters to draw, not counting the prime text")
+    length: Whole = Field(default=1000, description="characters to draw, not counting the prime text")
     temperature: float = Field(
         default=0.6, ge=0, description="below 1 is safer, above 1 wilder; 0 takes the likeliest character"
     )
-    top_k: int = Field(default=0, ge=0, description="draw from the k likeliest characters; 0 is off")
+    top_k: Whole = Field(default=0, description="draw from the k likeliest characters; 0 is off")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="draw from the likeliest characters that hold this mass"
     )
     stop: str = Field(default="", description="end when this text has been drawn; it is not printed")
-    seed: int | None = Field(
-        default=None, ge=0, description="same seed, same text (default: another each time)"
-    )
+    seed: Seed | None = Field(default=None, description="same seed, same text (default: another each time)")
 
 
 class DeriveConfig(Settings):
     """The example."""
 
     cell: CellName = Field(default="rnn", description="the recurrent layer: rnn (tanh), gru or lstm")
-    time_steps: int = Field(default=3, ge=1, description="T")
-    batch_size: int = Field(default=2, ge=1, description="rows of the batch, B")
-    hidden_size: int = Field(default=2, ge=1, description="activations in the hidden state, H")
-    vocabulary_size: int = Field(default=3, ge=2, description="characters, V")
-    seed: int = Field(default=0, ge=0, description="of the numbers in it")
+    time_steps: Positive = Field(default=3, description="T")
+    batch_size: Positive = Field(default=2, description="rows of the batch, B")
+    hidden_size: Positive = Field(default=2, description="activations in the hidden state, H")
+    vocabulary_size: Positive = Field(default=3, ge=2, description="characters, V")
+    seed: Seed = Field(default=0, description="of the numbers in it")
 
     @model_validator(mode="after")
     def _small_enough_to_build(self) -> "DeriveConfig":
@@ -335,10 +341,10 @@ class DeriveConfig(Settings):
 class GradcheckConfig(WindowConfig, ModelConfig):
     """The gradient check."""
 
-    hidden_size: int = Field(default=8, ge=1, description="activations in the hidden state, H")
+    hidden_size: int = Field(default=8, ge=1, le=1_000_000, description="activations in the hidden state, H")
     dtype: Literal["float64"] = Field(default="float64", description="precision of the check")
-    seq_length: int = Field(default=5, ge=1, description="characters in a window, T")
-    batch_size: int = Field(default=3, ge=1, description="rows of the batch, B")
+    seq_length: Positive = Field(default=5, description="characters in a window, T")
+    batch_size: Positive = Field(default=3, description="rows of the batch, B")
     method: Literal["complex", "central"] = Field(
         default="complex", description="complex step, exact to rounding; or central differences"
     )
@@ -350,7 +356,12 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     per_step: bool = Field(
         default=False, description="also each step's summand against its own copy of the parameter"
     )
-    seed: int = Field(default=0, ge=0, description="of the parameters, the state and the projections")
+    recompute_every: Whole = Field(
+        default=0,
+        description="check the gradients that are computed in segments of K steps, as in training; 0 checks "
+        "those of the whole window",
+    )
+    seed: Seed = Field(default=0, description="of the parameters, the state and the projections")
 
 
 class BenchConfig(WindowConfig, ModelConfig):
@@ -360,4 +371,4 @@ class BenchConfig(WindowConfig, ModelConfig):
         default="auto", description="cores that share a batch; auto tries 1, 2, 4 … up to those there are"
     )
     seconds: float = Field(default=1.5, gt=0, description="time for each line of the table")
-    seed: int = Field(default=0, ge=0, description="of the characters trained on")
+    seed: Seed = Field(default=0, description="of the characters trained on")

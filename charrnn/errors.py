@@ -1,7 +1,19 @@
 """What a user can get wrong: one family of exceptions, each a sentence that says what to do.
 
-The command line prints the sentence and exits with 2; Python code catches ``CharRNNError``.
+The command line prints the sentence and exits with 2; Python code catches ``CharRNNError``. A message names
+a setting in backticks, `hidden_size`, as Python does; the command line shows it as --hidden-size.
 """
+
+QUOTED = 200  # characters of a value that a message quotes at most
+
+
+def brief(value: object, limit: int = QUOTED) -> str:
+    """A value in a message: whole, or of a long one the beginning and the end."""
+    try:
+        text = str(value)
+    except ValueError:  # an integer that Python writes in no decimal digits
+        text = "of too many digits"
+    return text if len(text) <= limit else f"{text[: limit - 50]}…{text[-49:]}"
 
 
 class CharRNNError(Exception):

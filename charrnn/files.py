@@ -1,12 +1,60 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and small files read whole."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn.errors import RunError
+from charrnn.errors import CharRNNError, RunError, brief
+
+LONGEST_NAME = 255  # characters of a file's name, on any common file system
+LONGEST_PATH = 4096  # bytes
+
+
+def file_name(word: str) -> str:
+    """Return ``word`` if a file or folder can be called that.
+
+    Raises:
+        ValueError: none can; says why. Of a lone surrogate that is a UnicodeEncodeError.
+    """
+    if not word:
+        raise ValueError("it is empty; expected the name of a file or folder")
+    if "\0" in word:
+        raise ValueError("no file can be called that: it has a NUL character")
+    if len(os.fsencode(word)) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in Path(word).parts):
+        raise ValueError(os.strerror(errno.ENAMETOOLONG))
+    return word
+
+
+def read_small(source: Path | BinaryIO, limit: int, name: str = "") -> bytes:
+    """Read a file that should be small: a regular file, a pipe, or a stream that is open already.
+
+    Arguments:
+        limit: the largest size, in bytes.
+        name: of the stream, in errors.
+
+    Raises:
+        CharRNNError: it cannot be read, is a folder or a device, or is larger.
+    """
+    where = name or brief(source)
+    try:
+        if isinstance(source, Path):
+            file_name(str(source))
+            kind = source.stat().st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+                raise CharRNNError(f"{where}: a folder or a device; expected a file or a pipe")
+            with source.open("rb") as file:
+                blob = file.read(limit + 1)
+        else:
+            blob = source.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise CharRNNError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(blob) > limit:
+        raise CharRNNError(f"{where}: larger than {limit / 1e6:g} MB, the most that is read here")
+    return blob
 
 
 def beside(path: Path, mark: str = "new") -> Path:

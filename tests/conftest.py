@@ -1,9 +1,15 @@
 """What several tests share: a small text, a small finished run, and the command line in-process."""
 
+import io
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -11,11 +17,12 @@ import pytest
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs.checkpoint import read_arrays
+from charrnn.runs.npz import read_arrays
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")
 
+ROOT = Path(__file__).parents[1]
 PROVERB = "the fox who asked twice was answered once; the hen who never asked knew.\n"
 
 
@@ -46,11 +53,58 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in ("last.npz", "best.npz"):
         arrays, others = read_arrays(one / name), read_arrays(other / name)
         assert arrays.keys() == others.keys()
-        for key in arrays.keys() - {"position"}:
+        for key in arrays.keys() - {"position", "settings"}:
             np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
             assert arrays[key].dtype == others[key].dtype
     assert position(one) == position(other)
     assert metrics(one) == metrics(other)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """These two act as usual, here and in every process that is started, whatever the shell ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.fixture
+def usual_hangup() -> Iterator[None]:
+    """And so does SIGHUP, but in these tests alone: elsewhere it may be ignored (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
+    """The command line in a process of its own, with ``env`` beside the usual variables."""
+    command = [sys.executable, "-m", "charrnn", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+    return subprocess.Popen(command, env=variables, **pipes | options)
+
+
+def says_what_is_wrong(*words: object) -> str:
+    """Run a command: it does its work, or ends with a line or two and the exit code 2. Returns: those."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    err.seek(0)
+    said = err.read()
+    assert code == 0 or (code == 2 and 1 <= said.count("\n") <= 2), (code, said[:2000])
+    return said
+
+
+class Told:
+    """The progress of a run: the arguments of each call, by the method's name."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[Any, ...]]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.calls.setdefault(name, []).append(what)
 
 
 class Outcome(NamedTuple):

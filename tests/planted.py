@@ -4,6 +4,7 @@ import inspect
 
 from charrnn import layers
 from charrnn.layers import dropout, gru, inputs, lstm, recurrence, softmax
+from charrnn.model import sampling, segments
 
 # A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
 # a transposed factor, an off-by-one in time, a factor of 1 + 1e-9, and more where a line can go wrong
@@ -131,6 +132,62 @@ ERRORS = [
 ]
 
 
+# The same for what computes a window's numbers in another way: in segments, and step by step for sampling.
+# (the check that must fail, the module, the function, the network, its lines)
+PATHS = [
+    ("segments", segments, "loss_and_gradients", {}, {
+        "share = (segment.stop - segment.start) / T": ["share = 1.0", "share = K / T", "share = 1 / len(segments)"],
+        "future = network.backward(window, part, future, share)": ["network.backward(window, part, None, share); future = 0", "future = -network.backward(window, part, future, share)", "future = network.backward(window, part, future)"],
+        "mask = masks(segment) if masks else None": ["mask = None", "mask = masks(segments[0])[:, : len(y[segment])] if masks else None", "mask = masks(segment)[::, ::-1] if masks else None"],
+        "zip(reversed(segments), reversed(kept), strict=True)": ["zip(segments, kept, strict=True)", "zip(reversed(segments), kept, strict=True)", "zip(segments, reversed(kept), strict=True)"],
+        "kept.append(space.first(K).state)": ["kept.append(state)", "kept.insert(1, space.first(K).state)", "kept.append(space.first(K).state * (1 + 1e-9))"],
+        "network.activations(x[segment], kept[-1]": ["network.activations(x[segment], kept[0]"],
+        "for t in range(0, T, K)]": ["for t in range(0, T - 1, K)]"],
+        "if future is None:": ["if True:"],
+        "total += share * float(loss)": ["total += float(loss)", "total = float(loss)"],
+        "g.flat += part.flat": ["g.flat[...] = part.flat", "g.flat += part.flat * (1 + 1e-9)"],
+    }),
+    ("segments", segments, "loss_and_gradients", {"num_layers": 2}, {
+        "space.first(K), masks(segment) if masks else None)": ["space.first(K), None)", "space.first(K), masks(segments[0]) if masks else None)"],
+    }),
+    ("step", sampling, "stepper", {"num_layers": 3, "embedding_size": 4}, {
+        'p["W_ex"] @ p["W_ax"] if': ['p["W_ex"] @ p["W_ax"] * 1.1 if'],
+        'table = first + p["b_a"]': ["table = first", 'table = np.tanh(first + p["b_a"])'],
+        'np.dot(states[0], w[layer]["W_ax"])': ['np.dot(states[0], w[1]["W_ax"])', 'np.dot(states[0], w[layer]["W_ax"].T)'],
+        'xW += w[layer]["b_a"]': ["pass", 'xW += w[1]["b_a"]'],
+        "cell.step(xW, before, w[layer])": ["cell.step(xW, network.states(state)[0], w[layer])"],
+        "after += states": ["after = [*states, *after]"],
+        "logits += b_y": ["pass"],
+        "np.concatenate(after, axis=-1)": ["state", "np.concatenate(after, axis=-1) * (1 + 1e-9)"],
+    }),
+    ("step", sampling, "stepper", {"cell": "lstm", "num_layers": 2}, {
+        "logits = np.dot(states[0], W_ya)": ["logits = np.dot(states[-1], W_ya)"],
+        "np.dot(states[0], w[layer]": ["np.dot(states[-1], w[layer]"],
+    }),
+    ("step", recurrence, "recurrence_step", {}, {
+        "z = np.dot(a, W_aa)": ["z = np.dot(a, W_aa.T)", "z = 0 * a"],
+        "z += xW": ["z -= xW"],
+        "return np.asarray(np.tanh(z, out=z))": ["return z"],
+    }),
+    ("step", gru, "gru_step", {"cell": "gru"}, {
+        "ru += xW[..., : 2 * H]": ["pass"],
+        "(q[..., 2 * H :] + b_n)": ["q[..., 2 * H :]"],
+        "n + ru[..., H:] * (a - n)": ["n + ru[..., :H] * (a - n)", "a + ru[..., H:] * (n - a)"],
+    }),
+    ("step", lstm, "lstm_step", {"cell": "lstm"}, {
+        "k += 1 - s": ["pass"],
+        "c = f * c + i * g": ["c = i * c + f * g", "c = f * c + i"],
+        "return o * np.tanh(c), c": ["return o * c, c", "return o * np.tanh(c), f * c"],
+    }),
+]  # fmt: skip
+PATH_ERRORS = [
+    (check, module, function, settings, line, wrong)
+    for check, module, function, settings, lines in PATHS
+    for line, planted in lines.items()
+    for wrong in planted
+]
+
+
 def network(tag):
     """The settings of a network that computes the equation of a tag."""
     if tag[0] == "G" or tag == "B7 of the GRU":
@@ -140,18 +197,22 @@ def network(tag):
     return STACK if tag in ("DB1", "B6 of rows") else {}
 
 
-def in_the_layers(monkeypatch, **functions):
-    """Put functions in place of those with their names, in every module of the layers that has them."""
+def in_the_modules(monkeypatch, **functions):
+    """Put functions in place of those with their names, in every module that has them."""
     for name, function in functions.items():
-        for module in (layers, dropout, gru, inputs, lstm, recurrence, softmax):
+        for module in (layers, dropout, gru, inputs, lstm, recurrence, softmax, segments, sampling):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, function)
 
 
 def plant(monkeypatch, tag, line, wrong):
     module, function, _ = PLANTED[tag]
+    plant_in(monkeypatch, module, function, line, wrong)
+
+
+def plant_in(monkeypatch, module, function, line, wrong):
     source = inspect.getsource(module)
     assert source.count(line) == 1, f"{line!r} is not one place in the source"
     namespace = {}
     exec(source.replace(line, wrong), namespace)
-    in_the_layers(monkeypatch, **{function: namespace[function]})
+    in_the_modules(monkeypatch, **{function: namespace[function]})

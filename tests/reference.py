@@ -76,7 +76,7 @@ def gru_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
 
 def lstm_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]:
     a, c = states
-    z_i, z_f, z_g, z_o = np.split(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"], 4)
+    z_i, z_f, z_g, z_o = np.split(x @ p["W_ax"] + a @ p["W_aa"] + p["b_a"], 4, axis=-1)
     c = sigma(z_f) * c + sigma(z_i) * np.tanh(z_g)
     return [sigma(z_o) * np.tanh(c), c]
 
@@ -84,27 +84,44 @@ def lstm_cell(x: Array, states: list[Array], p: dict[str, Array]) -> list[Array]
 CELLS = {"rnn": (tanh_cell, 1), "gru": (gru_cell, 1), "lstm": (lstm_cell, 2)}
 
 
+def read(config: Any, p: Any, x: Any, states: list[Array], masks: Any = None) -> tuple[Array, list[Array]]:
+    """One character of one row, or of each of B.
+
+    Arguments:
+        p: the parameters by name.
+        x: an integer, or (B,) integers.
+        states: of all layers, (H,) or (B, H) each.
+        masks: (L, H) or (L, B, H).
+
+    Returns: the logits (V,) or (B, V), and the states after it.
+    """
+    cell, n = CELLS[config.cell]
+    up, after = np.eye(len(p["b_y"]))[x], list[Array]()
+    if config.embedding_size:
+        up = up @ p["W_ex"]
+    for i in range(config.num_layers):
+        own = {name: p[f"{name}[{i + 1}]" if i else name] for name in ("W_ax", "W_aa", "b_a")}
+        if config.cell == "gru":
+            own["b_n"] = p[f"b_n[{i + 1}]" if i else "b_n"]
+        after += cell(up, states[i * n : (i + 1) * n], own)
+        up = after[i * n] * (1 if masks is None else masks[i])
+    return up @ p["W_ya"] + p["b_y"], after
+
+
 def network_loss(
     model: Any, inputs: Array, targets: Array, state: Array, masks: Array | None = None
 ) -> tuple[float, Array]:
     """The loss of any of our networks and the state after it, for each row by itself, in plain code."""
-    cell, n = CELLS[model.config.cell]
-    p, L = model.parameters, model.config.num_layers
-    names = ("W_ax", "W_aa", "b_a", *(["b_n"] if model.config.cell == "gru" else []))
-    own = [{name: p[f"{name}[{i + 1}]" if i else name] for name in names} for i in range(L)]
     T, B = inputs.shape
     loss, after = 0.0, np.empty_like(state)
     for b in range(B):
-        parts = np.split(state[b], L * n)
+        states = np.split(state[b], model.state_size // model.config.hidden_size)
         for t in range(T):
-            x = np.eye(len(model.vocabulary))[inputs[t, b]]
-            x = x @ p["W_ex"] if model.config.embedding_size else x
-            for i in range(L):
-                parts[i * n : (i + 1) * n] = cell(x, parts[i * n : (i + 1) * n], own[i])
-                x = parts[i * n] * (1 if masks is None else masks[i, t, b])
-            e = np.exp(x @ p["W_ya"] + p["b_y"])
+            dropped = None if masks is None else masks[:, t, b]
+            logits, states = read(model.config, model.parameters, inputs[t, b], states, dropped)
+            e = np.exp(logits)
             loss -= np.log(e[targets[t, b]] / e.sum()) / (T * B)
-        after[b] = np.concatenate(parts)
+        after[b] = np.concatenate(states)
     return loss, after
 
 

@@ -1,9 +1,13 @@
+import math
+
 import pytest
 
-from charrnn.commands.flags import TrainSettings
+from charrnn.commands.train import TrainSettings
 from charrnn.config import (
     FIXED_ON_RESUME,
     MEANT_FOR,
+    BenchConfig,
+    DeriveConfig,
     GradcheckConfig,
     OptimizerConfig,
     SampleConfig,
@@ -32,24 +36,24 @@ def test_settings_never_change():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"hidden_size": -3}, r"--hidden-size -3: should be greater than or equal to 1"),
-        ({"hidden_size": "many"}, r"--hidden-size many: should be a valid integer"),
-        ({"learning_rate": 0}, r"--learning-rate 0: should be greater than 0"),
-        ({"learning_rate": float("nan")}, r"--learning-rate nan"),
-        ({"momentum": 1, "optimizer": "sgd"}, r"--momentum 1: should be less than 1"),
-        ({"optimizer": "adagrad"}, r"--optimizer adagrad: should be 'adam' or 'sgd'"),
+        ({"hidden_size": -3}, r"`hidden_size` -3: should be greater than or equal to 1"),
+        ({"hidden_size": "many"}, r"`hidden_size` many: should be a valid integer"),
+        ({"learning_rate": 0}, r"`learning_rate` 0: should be greater than 0"),
+        ({"learning_rate": float("nan")}, r"`learning_rate` nan"),
+        ({"momentum": 1, "optimizer": "sgd"}, r"`momentum` 1: should be less than 1"),
+        ({"optimizer": "adagrad"}, r"`optimizer` adagrad: should be 'adam' or 'sgd'"),
         ({"val_fraction": 0.6, "test_fraction": 0.4}, r"together they must stay below 1"),
-        ({"val_fraction": -0.1}, r"--val-fraction -0.1"),
-        ({"threads": 0}, r"--threads 0: should be auto, or a whole number from 1"),
-        ({"threads": "some"}, r"--threads some"),
+        ({"val_fraction": -0.1}, r"`val_fraction` -0.1"),
+        ({"threads": 0}, r"`threads` 0: should be auto, or a whole number from 1"),
+        ({"threads": "some"}, r"`threads` some"),
         ({"hiden_size": 3}, r"'hiden_size' is not a setting; did you mean 'hidden_size'"),
         ({"hidden-size": 3}, r"did you mean 'hidden_size'"),
         ({"zzz": 3}, r"'zzz' is not a setting$"),
-        ({"patience": 3, "val_fraction": 0}, r"--patience has no effect with --val-fraction 0"),
-        ({"patience": 3, "eval_every": 0}, r"--patience has no effect with --eval-every 0"),
-        ({"keep": 0}, r"--keep 0: should be greater"),
-        ({"momentum": 0.5}, r"--momentum has no effect with --optimizer adam: it is for --optimizer sgd"),
-        ({"learning_rate_decay": 0.5}, r"it is for --schedule step"),
+        ({"patience": 3, "val_fraction": 0}, r"`patience` has no effect with `val_fraction` 0"),
+        ({"patience": 3, "eval_every": 0}, r"`patience` has no effect with `eval_every` 0"),
+        ({"keep": 0}, r"`keep` 0: should be greater"),
+        ({"momentum": 0.5}, r"`momentum` has no effect with `optimizer` adam: it is for `optimizer` sgd"),
+        ({"learning_rate_decay": 0.5}, r"it is for `schedule` step"),
     ],
 )
 def test_nonsense_is_named(values, message):
@@ -57,8 +61,25 @@ def test_nonsense_is_named(values, message):
         TrainConfig(**values)
 
 
+VALUES = [None, True, "", "\0", "\ud800", "x y" * 10**5, "9" * 5000, "٣", b"\xff", 1e308, math.nan, 1j]
+VALUES += [math.inf, 10**18, -(10**18), 10**400, 10**5000, [], {}, [[[]]] * 999, object()]
+CONFIGS = [TrainSettings, SampleConfig, GradcheckConfig, BenchConfig, DeriveConfig]
+
+
+@pytest.mark.parametrize("settings", CONFIGS)
+def test_any_value_is_taken_or_named_in_brief(settings):
+    said = ""
+    for name in settings.model_fields:
+        for value in VALUES:
+            try:
+                settings(**{name: value})
+            except ConfigError as error:
+                said = max(said, str(error), key=len)
+    assert 200 < len(said) < 500
+
+
 def test_two_mistakes_are_both_named():
-    with pytest.raises(ConfigError, match=r"--epochs 0.*--seed -1"):
+    with pytest.raises(ConfigError, match=r"`epochs` 0.*`seed` -1"):
         TrainConfig(epochs=0, seed=-1)
 
 

@@ -1,24 +1,22 @@
-"""The flags of the command line: one for each setting, and those that a command has of its own."""
+"""What the flags of all commands are made with: one for each setting, and those that several commands have.
+
+A value goes through argparse as it was typed and is judged by the settings' own models, so that the command
+line, a file and Python refuse the same values in the same words.
+"""
 
 import argparse
 import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, get_origin
 
-from charrnn.commands.terminal import shown
-from charrnn.config import (
-    BenchConfig,
-    CacheConfig,
-    DeriveConfig,
-    GradcheckConfig,
-    SampleConfig,
-    Settings,
-    TextConfig,
-    TrainConfig,
-    flag,
-)
+from pydantic import Field
+
+from charrnn.commands.terminal import as_typed, program, shown
+from charrnn.config import Settings, flag
+from charrnn.errors import QUOTED, brief
+from charrnn.files import file_name
 
 ALIASES = {  # char-rnn's names
     "cell": ["--model"],
@@ -28,18 +26,6 @@ ALIASES = {  # char-rnn's names
 }
 
 
-class TrainSettings(TrainConfig, CacheConfig, TextConfig):
-    """Everything a file for --config may set."""
-
-
-class GradcheckSettings(GradcheckConfig, TextConfig):
-    """The settings of ``charrnn gradcheck``."""
-
-
-class BenchSettings(BenchConfig, TextConfig):
-    """The settings of ``charrnn bench``."""
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -47,21 +33,30 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=Help, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        see = program(self.prog.removeprefix("charrnn").strip()).strip()
+        self.exit(2, f"{self.prog}: {as_typed(brief(message, QUOTED + 60))} (see {see} --help)\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(status, shown(message or "", sys.stderr))
 
-    def unknown(self, word: str) -> NoReturn:
-        """End with an error that names the flag nearest to ``word``."""
-        if not word.startswith("-"):
-            self.error(f"{word} stands alone: all of CORPUS goes together, before the flags or after them")
-        known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(word.split("=", maxsplit=1)[0], known, 1)
-        self.error(f"unknown argument {word}" + (f"; did you mean {near[0]}?" if near else ""))
+    def unknown(self, word: str, known: Sequence[str] = ()) -> NoReturn:
+        """End with an error that names the flag, or the command of those ``known``, nearest to ``word``."""
+        if not known and not word.startswith("-"):
+            self.error(
+                f"{brief(word)} stands alone: all of CORPUS goes together, before the flags or after them"
+            )
+        known = known or [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(brief(word.split("=", maxsplit=1)[0]), known, 1)
+        kind = "argument" if word.startswith("-") else "command"
+        self.error(f"unknown {kind} {brief(word)}" + (f"; did you mean {near[0]}?" if near else ""))
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:  # --stop=--, which argparse takes for no value
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
+class Help(argparse.HelpFormatter):
     """Help with room for the names of flags."""
 
     def __init__(self, prog: str):
@@ -69,10 +64,34 @@ class Help(argparse.RawDescriptionHelpFormatter):
         self._action_max_length = 13  # else the longest name of a command breaks its line
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Command(Protocol):
+    """A module of this folder."""
+
+    def add_parser(self, commands: Commands) -> None:
+        """Add its parser, made with ``add_command``."""
+
+
+def add_command(
+    commands: Commands,
+    run: Callable[[argparse.Namespace], int],
+    name: str,
+    usage: str,
+    help: str,
+    description: str,
+) -> Parser:
+    """The parser of a command that ``run`` does. Returns: it, still without flags."""
+    parser = commands.add_parser(name, usage=f"charrnn {name} {usage}", help=help, description=description)
+    parser.set_defaults(function=run)
+    return parser
+
+
 def add_settings(
     parser: argparse.ArgumentParser, settings: type[Settings], without: Sequence[str] = ()
 ) -> None:
-    """A flag for each field, in groups by the class that first has it. Values are parsed by the model."""
+    """A flag for each field, in groups by the class that first has it."""
     done: set[str] = set()
     for model in reversed(settings.__mro__):
         fields = getattr(model, "model_fields", {}).keys() & getattr(model, "__annotations__", {})
@@ -87,10 +106,12 @@ def add_settings(
             if field.default not in (None, ""):
                 text += f" (default: {json.dumps(field.default).strip(chr(34))})"
             options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
-            if bool in (field.annotation, *get_args(field.annotation)):
+            kinds = field.annotation, *get_args(field.annotation)
+            choices = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+            if bool in kinds:
                 options["action"] = argparse.BooleanOptionalAction
-            elif get_origin(field.annotation) is Literal:
-                options["choices"] = get_args(field.annotation)
+            elif len(choices) > 1:
+                options["metavar"] = f"{{{','.join(choices)}}}"
             else:
                 options["metavar"] = "TEXT" if field.annotation is str else "N"
             group.add_argument(flag(name), *ALIASES.get(name, []), **options)
@@ -98,7 +119,7 @@ def add_settings(
 
 def given(args: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
     """What the command line sets of these settings."""
-    return {name: value for name, value in vars(args).items() if name in settings.model_fields}
+    return part_of(vars(args), settings)
 
 
 def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
@@ -106,192 +127,32 @@ def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in settings.model_fields}
 
 
-def build_parser(*more: Callable[[Any], None]) -> tuple[Parser, dict[str, Parser]]:
-    """The whole command line, with commands that add their parsers themselves; and the parsers by name."""
-    parser = Parser(
-        prog="charrnn",
-        description="Train a character-level RNN on a text, sample from it, check its gradients.",
-        epilog="charrnn COMMAND --help tells more. charrnn train, with nothing else, trains on a "
-        "bundled text.",
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    add_train(commands)
-
-    sample = commands.add_parser(
-        "sample",
-        usage="charrnn sample [OPTION ...] RUN",
-        help="write text with a trained network",
-        description="Write text with the network of a run. It goes to standard output as it is drawn.",
-    )
-    sample.add_argument("run", metavar="RUN", help="folder of the run")
-    sample.add_argument(
-        "--prime",
-        "--primetext",
-        metavar="TEXT",
-        default="",
-        help="text to go on from, printed first; @FILE reads it from a file, - from standard input",
-    )
-    sample.add_argument(
-        "--num-samples",
-        metavar="N",
-        type=positive,
-        default=1,
-        help="texts to draw; several are drawn 64 at a time, and a newline ends each (default: 1)",
-    )
-    sample.add_argument(
-        "--novelty",
-        action="store_true",
-        help="then say, on standard error, how much of it stands word for word in the training text: of its "
-        "substrings, and of its complete lines that are not empty",
-    )
-    add_which(sample)
-    add_unknown(sample)
-    add_raw(sample)
-    add_settings(sample, SampleConfig)
-
-    evaluate = commands.add_parser(
-        "eval",
-        usage="charrnn eval [OPTION ...] RUN [CORPUS ...]",
-        help="score a text with a trained network",
-        description="Score a text, every character of it, with the network of a run. Without CORPUS, a "
-        "part of the text it was trained on.",
-    )
-    evaluate.add_argument("run", metavar="RUN", help="folder of the run")
-    add_corpus(evaluate)
-    evaluate.add_argument(
-        "--split",
-        choices=["train", "val", "test", "all"],
-        help="the part to score, cut as in training (default: val, or all of a CORPUS given)",
-    )
-    evaluate.add_argument(
-        "--baselines",
-        action="store_true",
-        help="score it too with what a network has to beat: guessing evenly, and n-grams up to 6 characters "
-        "(interpolated Witten-Bell), counted on the training part of the run's own text",
-    )
-    evaluate.add_argument("--json", action="store_true", help="print a JSON object")
-    add_which(evaluate)
-    add_unknown(evaluate)
-    add_settings(evaluate, TextConfig, without=["bytes"])  # the network knows
-
-    gradcheck = commands.add_parser(
-        "gradcheck",
-        usage="charrnn gradcheck [OPTION ...] [CORPUS ...]",
-        help="check every derivative",
-        description="Compare the gradient of each parameter, of the inputs and of the incoming state "
-        "with derivatives by the complex step or by central differences. Exit status 1 if one is wrong.",
-    )
-    add_corpus(gradcheck)
-    gradcheck.add_argument("--json", action="store_true", help="print a JSON object")
-    add_settings(gradcheck, GradcheckSettings)
-
-    derive = commands.add_parser(
-        "derive",
-        usage="charrnn derive [OPTION ...]",
-        help="prove the derivation: the 4-D tensors beside what the layers compute",
-        description="Build the tensor of each derivative, contract it, and lay it beside what the layers "
-        "compute: the rules of matrix calculus, then B1-B9 at each time step. Exit status 1 if one differs.",
-    )
-    what = derive.add_mutually_exclusive_group()
-    what.add_argument(
-        "--rule",
-        metavar="NAME",
-        help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, elementwise, softmax, "
-        "bias, time, F1 to F4, B1 to B9",
-    )
-    what.add_argument(
-        "--answer",
-        metavar="FILE.py",
-        help="check your answers to the exercises of DERIVATION.md, functions such as def db_a(dz). The file "
-        "is plain Python and is run as it is: only give it your own",
-    )
-    how = derive.add_mutually_exclusive_group()
-    how.add_argument("--markdown", action="store_true", help="write it as a Markdown document")
-    how.add_argument("--json", action="store_true", help="print a JSON object")
-    add_settings(derive, DeriveConfig)
-
-    bench = commands.add_parser(
-        "bench",
-        usage="charrnn bench [OPTION ...] [CORPUS ...]",
-        help="measure how fast this machine trains, and recommend --threads and --batch-size",
-        description="Train the network that the flags describe for a moment, with several numbers of threads "
-        "and half, all and twice the --batch-size, and compare with one large matrix product. CORPUS gives "
-        "the size of the vocabulary.",
-    )
-    add_corpus(bench)
-    bench.add_argument("--json", action="store_true", help="print a JSON object")
-    add_settings(bench, BenchSettings)
-
-    plot = commands.add_parser(
-        "plot",
-        help="draw the losses of runs (needs matplotlib)",
-        description="Draw training and validation loss of one or more runs into one picture.",
-    )
-    plot.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
-    plot.add_argument("--out", metavar="FILE", default="losses.png", help="the picture (default: losses.png)")
-    for add_parser in more:
-        add_parser(commands)
-    return parser, commands.choices
+# -- what several commands have ---------------------------------------------------------------------
 
 
-def add_train(commands: Any) -> None:
-    """The parser of ``charrnn train``."""
-    train = commands.add_parser(
-        "train",
-        usage="charrnn train [OPTION ...] [CORPUS ...]",
-        help="train on a text and keep the run in a folder",
-        description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
+class SavedConfig(Settings):
+    """The network of the run."""
+
+    which: Literal["best", "last"] = Field(
+        default="best", description="the network of the best validation, or as training left it"
     )
-    add_corpus(train)
-    train.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/NAME-OF-CORPUS)")
-    train.add_argument("--config", metavar="FILE", help="TOML file of settings; a flag beats the file")
-    how = train.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
-    train.add_argument(
-        "--from",
-        dest="start",
-        metavar="NAME",
-        help="with --resume: go on from an older save of that folder, such as step-1200.npz",
-    )
-    train.add_argument(
-        "--allow-changed-corpus",
-        action="store_true",
-        help="with --resume: go on though the text has changed",
-    )
-    train.add_argument(
-        "--init-from", metavar="RUN", help="start a new run from the weights of another (fine-tuning)"
-    )
-    add_raw(train)
-    train.add_argument(
-        "--gradcheck",
-        action="store_true",
-        help="check the gradients of a network of these sizes, on this text, and exit",
-    )
-    add_settings(train, TrainSettings)
 
 
-def positive(word: str) -> int:
-    """A whole number from 1."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word}: should be a whole number from 1")
-    return int(word)
+def path(word: str) -> str:
+    """The type of an argument that names a file or folder."""
+    try:
+        return file_name(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{brief(word)}: {error}") from None
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
     text = "text files, plain or .gz, .bz2 or .xz, or folders of them; - is standard input"
-    parser.add_argument("corpus", metavar="CORPUS", nargs="*", help=text)
+    parser.add_argument("corpus", metavar="CORPUS", nargs="*", type=path, help=text)
 
 
-def add_which(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--which",
-        choices=["best", "last"],
-        default="best",
-        help="the network of the best validation, or as training left it (default: best)",
-    )
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run")
 
 
 def add_unknown(parser: argparse.ArgumentParser) -> None:
@@ -308,6 +169,10 @@ def add_raw(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print drawn text as it is on a terminal too, control characters and all",
     )
+
+
+def add_json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def kebab(argv: Sequence[str]) -> list[str]:

@@ -1,16 +1,35 @@
-"""What a terminal must not be sent: control characters that move its cursor, colour it or type for you."""
+"""How things are printed: made visible on a terminal, as wide as it is, in the words that were typed."""
 
 import codecs
 import re
+import shlex
+import shutil
+import sys
+import textwrap
+from pathlib import Path
 from typing import TextIO
 
-# C0 but tab and newline, DEL, C1, and what turns the direction of writing
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+import charrnn
+from charrnn import layers
+from charrnn.config import ModelConfig, flag
+from charrnn.errors import QUOTED, brief
+
+LONGEST = 2000  # characters of a message
+HINT = re.compile(r"(?<![\w./\\-])charrnn (train|sample|eval)\b")  # in messages of other rooms
+
+# What a terminal must not be sent as it is: C0 but tab and newline, DEL, C1 and surrogates move its cursor,
+# colour it or type for you; what turns the direction of writing, and marks that nobody sees (Cf, Zl and Zp),
+# hide what is there. Left alone are U+200C and U+200D, without which Persian, Hindi and emoji are written
+# wrongly, and the Cf that are visible: the signs that stand over Arabic, Syriac and Kaithi numbers.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]"
+)
 
 
 def visible(text: str) -> str:
-    """``text`` with its control characters written out as Python escapes: ESC is ``\\x1b``."""
-    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    """``text`` with what is hidden in it written out as Python escapes: ESC is ``\\x1b``."""
+    return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shown(text: str, stream: TextIO) -> str:
@@ -36,3 +55,82 @@ class Writer:
         else:
             self.stream.write(visible(self._decoder.decode(blob, final)))
         self.stream.flush()
+
+
+def say(text: str) -> None:
+    """Print what may hold characters of a text or a name."""
+    print(shown(text, sys.stdout), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a note on standard error."""
+    print(shown(as_typed(text), sys.stderr), file=sys.stderr)
+
+
+# -- width ------------------------------------------------------------------------------------------
+
+
+def width() -> int:
+    """Columns of the terminal, 80 where there is none."""
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str) -> str:
+    """A sentence wrapped to the width of the terminal, at spaces that are not no-break."""
+    lines = textwrap.fill(
+        text, max(20, width()), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return lines.replace("\xa0", " ")
+
+
+def framed(text: str) -> str:
+    """A sample to be shown among other lines: wrapped, at 80 columns at the most, and marked at the left."""
+    columns = max(20, min(80, width()) - len("    | "))
+    lines = (line for part in text.strip().splitlines() for line in textwrap.wrap(part, columns) or [""])
+    return "\n".join(f"    | {line}" for line in lines)
+
+
+# -- messages ---------------------------------------------------------------------------------------
+
+
+def as_typed(message: str) -> str:
+    """A message in the words of the command line.
+
+    A setting `hidden_size` is shown as --hidden-size, a command charrnn train as the program was started, and
+    of a long value no more than its beginning and end.
+    """
+    message = re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: flag(found[1]), message)
+    message = HINT.sub(lambda found: program(found[1]), message)
+    message = re.sub(rf"\S{{{QUOTED + 1},}}", lambda found: brief(found[0]), message)
+    return brief(message, LONGEST)
+
+
+def program(command: str) -> str:
+    """A command in the words that started this program, such as ``.venv/bin/charrnn train``."""
+    script = Path(sys.argv[0])
+    if script.resolve() == Path(charrnn.__file__).parents[1] / "train.py" and command == "train":
+        return f"{shlex.quote(sys.orig_argv[0])} {shlex.quote(sys.argv[0])}"
+    if script.name == "train.py" or script.parts[-2:] == ("charrnn", "__main__.py"):
+        return f"{shlex.quote(sys.orig_argv[0])} -m charrnn {command}"
+    found = shutil.which(script.name)
+    if script.stem != "charrnn" or (found and Path(found).resolve() == script.resolve()):
+        return f"charrnn {command}"
+    return f"{shlex.quote(sys.argv[0])} {command}"
+
+
+# -- networks ---------------------------------------------------------------------------------------
+
+
+def described(config: ModelConfig, sizes: dict[str, int]) -> str:
+    """A network in a line: what of it is not as it is unless asked for, and its sizes."""
+    form = [config.cell] if config.cell != "rnn" else []
+    form += [f"L = {config.num_layers}"] if config.num_layers > 1 else []
+    form += [f"E = {config.embedding_size}"] if config.embedding_size else []
+    form += [f"dropout {config.dropout:g}"] if config.dropout else []
+    return ", ".join(form + [f"{name} = {size}" for name, size in sizes.items()])
+
+
+def layers_checked() -> str:
+    """The folder of the layer functions that this process runs, which may be an installed copy."""
+    folder = Path(layers.__file__).parent
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)

@@ -1,17 +1,14 @@
-"""How much of a drawn text is new: what of it stands word for word in the text that was learned.
+"""How much of a drawn text is new: which of it stands word for word in the training text.
 
 A network that has learned its text by heart has a low training loss too. It shows in what it writes: its
 substrings of 40 characters, or its lines, are the training text's.
 
-Substrings are compared exactly, by naming them (Karp, Miller and Rosenberg 1972). Of the drawn text the
-distinct substrings of a length get the names 0, 1, …; one of twice the length is then a pair of names:
-
-    1 + 1 = 2      2 + 2 = 4      4 + 4 = 8      8 + 2 = 10      10 + 10 = 20      20 + 20 = 40
-
-The training text is named alike, piece by piece; what has no name there stands nowhere in what was drawn.
+Substrings are found by a rolling hash (Karp and Rabin 1987) and then compared character by character, so
+that the counts are exact. The hash of the characters c⟨i⟩ … c⟨i+l−1⟩ is Σ_j c⟨i+j⟩ Bʲ modulo 2⁶⁴ with an odd
+B: a difference of two prefix sums of c⟨j⟩ Bʲ, divided by Bⁱ.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +17,10 @@ from charrnn.layers import Array
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
 
-LENGTHS = (10, 20, 40)  # of the substrings that are looked for
-JOINS = ((1, 1), (2, 2), (4, 4), (8, 2), (10, 10), (20, 20))  # the lengths of the two halves
-PIECE = 2**20  # characters of the training text looked at at once
+LENGTHS = (10, 20, 40)  # of the substrings that are counted
+PIECE = 2**16  # characters of the training text read at once
+BASE = 0x9E3779B97F4A7C15  # B of the hash
+SEPARATOR = 2**32 - 1  # stands behind each drawn text; no character
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Novelty:
 
     substrings: dict[int, int]  # how many of each length there are, equal ones counted each
     found: dict[int, int]  # how many of those stand in the training text
-    lines: int  # that are complete, and not empty
+    lines: int  # how many are complete and not empty
     copies: int  # how many of those are lines of the training text
 
     def share(self, length: int) -> float | None:
@@ -46,104 +44,90 @@ def novelty(
     newline: int | None,
     ended: Sequence[bool],
 ) -> Novelty:
-    """Look for drawn texts in a training text.
+    """Count what of some drawn texts stands in a training text.
 
     Arguments:
-        train: (n,) integers, what was learned; it may be mapped into memory.
-        prime: (m,) what each text goes on from. It counts for nothing, but that its last line and the
+        train: (n,) integers, the training text; it may be mapped into memory.
+        prime: (m,) integers, what each text continues. It is not counted, but its last line and the
             beginning of a text are one line.
-        texts: what was drawn. A substring lies within one of them.
+        texts: the drawn texts. A substring lies within one of them.
         newline: the character that ends a line; None if there is none.
-        ended: of each text, whether its end is the end of a line too.
+        ended: for each text, whether its end is also the end of a line.
     """
-    substrings, found = look_for(train, texts)
-    drawn: list[str] = []
-    for text, end in zip(texts, ended, strict=True):
-        drawn += lines(prime, text, newline, end)
-    known = copied(train, set(drawn), newline) if drawn else set()
-    return Novelty(substrings, found, len(drawn), sum(line in known for line in drawn))
+    drawn = np.array([token for text in texts for token in (*text, SEPARATOR)], np.uint32)
+    substrings = {length: sum(max(len(text) - length + 1, 0) for text in texts) for length in LENGTHS}
+    found = {length: int(found_in(train, drawn, length).sum()) for length in LENGTHS}
+    lines, copies = list[str](), set[str]()
+    if newline is not None:
+        for text, end in zip(texts, ended, strict=True):
+            lines += complete_lines(prime, text, chr(newline), end)
+        copies = copied(train, set(lines), chr(newline))
+    return Novelty(substrings, found, len(lines), sum(line in copies for line in lines))
 
 
-# -- substrings -------------------------------------------------------------------------------------
-
-
-def look_for(train: Tokens, texts: Sequence[Sequence[int]]) -> tuple[dict[int, int], dict[int, int]]:
-    """How many substrings of each of ``LENGTHS`` the texts have, and how many of those stand in ``train``."""
-    drawn = np.array([token for text in texts for token in (*text, -1)], np.int64)  # no name runs across −1
-    names, tables = {1: drawn}, {}
-    for a, b in JOINS:
-        at, keys = pairs(names[a], names[b], a)
-        tables[a + b], numbers = np.unique(keys, return_inverse=True)
-        names[a + b] = named(len(drawn), at, numbers)
-    seen = {length: np.zeros(len(tables[length]), bool) for length in LENGTHS}
+def found_in(train: Tokens, drawn: Array, length: int, base: int = BASE) -> Array:
+    """Which of the n−length+1 substrings of ``drawn`` (n,) stand in the training text, (n−length+1,)."""
+    of_drawn = rolling_hashes(drawn, length, base)
+    hashes, first, numbers = np.unique(of_drawn, return_index=True, return_inverse=True)
+    if not equal(drawn, np.arange(len(numbers)), drawn, first[numbers], length).all():
+        return found_in(train, drawn, length, base + 2)  # two different substrings have one hash
+    found, bits = np.zeros(len(hashes), bool), len(hashes).bit_length() + 3
+    wanted, shift = np.zeros(2**bits, bool), np.uint64(64 - bits)  # by the first bits of hashes not found yet
+    wanted[hashes >> shift] = True
     for start in range(0, len(train), PIECE):
-        there = {1: np.array(train[start : start + PIECE + max(LENGTHS) - 1], np.int64)}
+        piece = np.array(train[start : start + PIECE + length - 1])
         release(train)
-        for a, b in JOINS:
-            at, keys = pairs(there[a], there[b], a)
-            table = np.append(tables[a + b], -1)  # a key that is none, for what lies beyond the last
-            numbers = np.searchsorted(table[:-1], keys)
-            known = table[numbers] == keys
-            there[a + b] = named(len(there[1]), at[known], numbers[known])
-            if a + b in seen:
-                seen[a + b][numbers[known]] = True
-    substrings = {length: names[length][names[length] >= 0] for length in LENGTHS}
-    return (
-        {length: len(those) for length, those in substrings.items()},
-        {length: int(seen[length][those].sum()) for length, those in substrings.items()},
-    )
+        of_piece = rolling_hashes(piece, length, base)
+        at = np.flatnonzero(wanted[of_piece >> shift])
+        number = np.searchsorted(hashes, of_piece[at], side="right") - 1
+        match = (hashes[number] == of_piece[at]) & ~found[number]
+        at, number = at[match], number[match]
+        number = number[equal(piece, at, drawn, first[number], length)]
+        if len(number):
+            found[number] = True
+            wanted[...] = False
+            wanted[hashes[~found] >> shift] = True
+    return found[numbers]
 
 
-def pairs(first: Array, second: Array, a: int) -> tuple[Array, Array]:
-    """Where a substring of ``a`` characters and one right behind it both have names; and those as one key.
-
-    Arguments:
-        first, second: (n,) the name of the substring that starts at each character, −1 if it has none.
-
-    Returns: (k,) the places, (k,) the keys. Names are fewer than 2³¹: so many would not fit into memory.
-    """
-    at = np.flatnonzero((first[:-a] >= 0) & (second[a:] >= 0))
-    return at, first[at] << 31 | second[at + a]
-
-
-def named(n: int, at: Array, names: Array) -> Array:
-    """(n,) these names at these places, −1 elsewhere."""
-    out = np.full(n, -1, np.int64)
-    out[at] = names
-    return out
+def rolling_hashes(text: Array, length: int, base: int) -> Array:
+    """The hash of each substring of a text (n,), by its first character, (n−length+1,)."""
+    bases = base, pow(base, -1, 2**64)
+    powers, inverses = (np.multiply.accumulate(np.full(len(text), b, np.uint64)) for b in bases)
+    sums = np.zeros(len(text) + 1, np.uint64)
+    np.cumsum(text.astype(np.uint64) * powers, out=sums[1:])
+    hashes: Array = sums[length:] - sums[:-length]
+    hashes *= inverses[: len(hashes)]
+    return hashes
 
 
-# -- lines ------------------------------------------------------------------------------------------
+def equal(text: Array, at: Array, other: Array, other_at: Array, length: int) -> Array:
+    """Whether the substrings at k places of one text are those at k places of another, (k,)."""
+    same = np.ones(len(at), bool)
+    for i in range(length):
+        same &= text[at + i] == other[other_at + i]
+    return same
 
 
-def lines(prime: Tokens, text: Sequence[int], newline: int | None, ended: bool) -> list[str]:
+def complete_lines(prime: Tokens, text: Sequence[int], newline: str, ended: bool) -> list[str]:
     """The complete lines of a text that are not empty, as strings of the characters chr(token)."""
-    if newline is None:
-        return []
-    *before, rest = as_string(np.asarray(text, np.uint32)).split(chr(newline))
-    whole = [*before, rest] if ended else before
-    if whole:
-        whole[0] = as_string(prime).split(chr(newline))[-1] + whole[0]
-    return [line for line in whole if line]
+    *lines, last = as_string(np.asarray(text, np.uint32)).split(newline)
+    if ended:
+        lines.append(last)
+    if lines:
+        lines[0] = as_string(prime).split(newline)[-1] + lines[0]
+    return [line for line in lines if line]
 
 
-def copied(train: Tokens, wanted: set[str], newline: int | None) -> set[str]:
-    """Those of some lines that are lines of a text, whose end is the end of its last line."""
-    known: set[str] = set()
-    for piece in pieces_of_lines(train, newline, max(map(len, wanted), default=0)):
-        known |= wanted.intersection(piece)
-    return known
-
-
-def pieces_of_lines(train: Tokens, newline: int | None, longest: int) -> Iterator[list[str]]:
-    """The lines of a text, many at once; one longer than ``longest`` may lack a part."""
-    rest, end = "", None if newline is None else chr(newline)
-    for start in range(0, len(train), PIECE):
-        *whole, rest = (rest + as_string(train[start : start + PIECE])).split(end)
+def copied(train: Tokens, lines: set[str], newline: str) -> set[str]:
+    """Those of some lines that are lines of the training text, whose end also ends its last line."""
+    copies, last, longest = set[str](), "", max(map(len, lines), default=0)
+    for start in range(0, len(train) if lines else 0, PIECE):
+        *whole, last = (last + as_string(train[start : start + PIECE])).split(newline)
         release(train)
-        rest = rest[: longest + 1]
-        yield whole
-    yield [rest]
+        copies |= lines.intersection(whole)
+        last = last[: longest + 1]  # enough to differ from every line
+    return copies | lines.intersection([last])
 
 
 def as_string(tokens: Tokens) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import DTypeLike
 
-from charrnn.config import ModelConfig, SampleConfig, SampleSettings
-from charrnn.errors import TextError
+from charrnn.config import ModelConfig, SampleConfig, SampleSettings, setting
+from charrnn.errors import TextError, brief
 from charrnn.layers import Array
 from charrnn.model import segments
 from charrnn.model.initial import draw_weights
@@ -180,5 +180,6 @@ class CharRNN(Network):
             return list(map(int, self.vocabulary.encode(config.stop)))
         except TextError:
             raise TextError(
-                f"--stop {config.stop!r} has characters that the model does not know: it would never stop"
+                f"{setting('stop')} {brief(repr(config.stop))} has characters that the model does not know: "
+                "it would never stop"
             ) from None

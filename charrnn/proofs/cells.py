@@ -1,18 +1,36 @@
-"""The derivation of a whole network, carried out: of the tanh cell, of the GRU or of the LSTM.
+"""The equations of a network of one layer, proved at every time step of a small random window.
 
-The parts that all three share are in ``calculus``; here is what the gated cells have of their own, each
-equation by itself, with the tensor of what it derives beside what the layers compute.
+Each derivative is a tensor by the complex step, contracted with the gradient that the equations before it
+gave, beside what the layers compute. ``Example`` has what all cells share, its subclasses what a cell has of
+its own. Time comes first and t counts from 1: dz⟨t⟩ is row t − 1 of dz (T, B, G·H), but a⟨t⟩ is row t of
+a (T+1, B, H), since what is carried has a step 0.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from charrnn import layers
 from charrnn.errors import ConfigError
 from charrnn.layers import Array
-from charrnn.proofs import calculus
-from charrnn.proofs.calculus import Example, Proof, jacobian
+from charrnn.proofs.calculus import Proof, contracted, jacobian, rules
+from charrnn.proofs.equations import EQUATIONS
+
+Operands = Mapping[str, Array]  # where a name has ⟨t⟩ or ⟨t−1⟩ in it, the array has a row for each step
+
+
+class Output(NamedTuple):
+    """What the network computes at each step, to be derived by anything that goes into it."""
+
+    name: str
+    f: Callable[..., Array]  # of t; what goes into it may be given by name, in place of the value it has
+    gradient: Array  # of the loss (T, B, …)
+
+    def jacobian(self, t: int, name: str, x: Array) -> Array:
+        """The tensor of step t by what goes in under this name, at x."""
+        return jacobian(lambda moved: self.f(t, **{name: moved}), x)
 
 
 def sigma(z: Array) -> Array:
@@ -20,261 +38,424 @@ def sigma(z: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-z)))
 
 
-class GRU(Example):
-    """An example whose cell is the GRU."""
+def product(A: Array, W: Array) -> Array:
+    """A W, each element written out as the sum Σ_k A_ik W_kj; the layers call for a matrix product."""
+    return np.asarray((A[..., np.newaxis] * W).sum(axis=-2))
 
-    name = "gru"
 
-    def forward(self) -> None:
-        xW = layers.inputs_forward(self.x, self.p["W_ax"])
-        weights = self.p["W_aa"], self.p["b_a"], self.p["b_n"]
-        self.a, q_n, self.gates = layers.gru_forward(xW, self.a0, *weights)
-        self.q_n, self.dz_n = q_n.copy(), q_n  # the way back writes dz_n over it
+# -- from arrays to proofs ----------------------------------------------------------------------------
 
-    def backward(self) -> None:
-        W_aa = self.p["W_aa"]
-        dq, self.da0 = layers.gru_backward(self.da, self.a, self.dz_n, self.gates, W_aa)
-        self.dq, self.dz = dq.copy(), dq  # the weights' gradients make dz of it
-        written = self.g["W_aa"], self.g["b_a"], self.g["b_n"]
-        layers.gru_backward_weights(self.dz, self.a, self.dz_n, *written)
+
+def right_side(tag: str, place: int = 0) -> str:
+    """What an equation says a gradient is; where it gives several, that of the one in this place."""
+    return EQUATIONS[tag].split(", ")[place].rpartition(" = ")[2]
+
+
+def at_step(t: int, operands: Operands) -> dict[str, Array]:
+    """The operands of step t."""
+    return {
+        name.replace("⟨t⟩", f"⟨{t}⟩").replace("⟨t−1⟩", f"⟨{t - 1}⟩"): array[t - 1] if "⟨t" in name else array
+        for name, array in operands.items()
+    }
+
+
+def written_out(tag: str, title: str, operands: Operands, long: Array, computed: Array) -> Iterator[Proof]:
+    """An equation of the forward pass: its elements written out (T, …), and as the layers computed them."""
+    for t, (expected, found) in enumerate(zip(long, computed, strict=True), 1):
+        yield Proof(tag, title, EQUATIONS[tag], "", at_step(t, operands), None, None, expected, found, t)
+
+
+def derived(
+    tag: str, output: Output, by: str, x: Array, tricks: Array, operands: Operands, place: int = 0
+) -> Iterator[Proof]:
+    """The derivative of an output by what goes into it at the same step: x, tricks (T, …)."""
+    formula = right_side(tag, place).removeprefix("Σ_t ")
+    for t, (at, trick) in enumerate(zip(x, tricks, strict=True), 1):
+        J, G = output.jacobian(t, by.removesuffix("⟨t⟩"), at), output.gradient[t - 1]
+        title, shown = f"∂{output.name}⟨t⟩/∂{by}", at_step(t, operands)
+        yield contracted(tag, title, EQUATIONS[tag], formula, shown, J, G, trick, t)
+
+
+def carried(
+    tag: str,
+    start: str,
+    name: str,
+    x: Array,
+    tricks: Sequence[Array],
+    output: Output,
+    onward: Sequence[Output],
+    operands: Operands,
+    place: int = 0,
+) -> Iterator[Proof]:
+    """The derivative by a state x⟨t⟩ (T+1, …) of all that it reaches, side by side.
+
+    It reaches ``output`` at its own step and, but for the last one, ``onward`` at the next. x⟨0⟩ reaches only
+    those: its gradient is that of the equation ``start``, where it has this place.
+    """
+    T = len(x) - 1
+    for t in (*range(1, T + 1), 0):
+        step, following = ("t", "t+1") if t else ("0", "1")
+        reached = [(output, t, step)] if t else []
+        reached += [(later, t + 1, following) for later in onward if t < T]
+        names = ", ".join(f"{out.name}⟨{at}⟩" for out, _, at in reached)
+        title = f"∂({names})/∂{name}⟨{step}⟩" if len(reached) > 1 else f"∂{names}/∂{name}⟨{step}⟩"
+        J = np.concatenate([out.jacobian(s, name, x[t]) for out, s, _ in reached], axis=1)
+        G = np.concatenate([out.gradient[s - 1] for out, s, _ in reached], axis=1)
+        rule, formula = (tag, right_side(tag)) if t else (start, right_side(start, place))
+        formula = formula if t < T else formula.partition(" + ")[0]
+        shown = {f"{name}⟨{t}⟩": x[t], **operands}
+        yield contracted(rule, title, EQUATIONS[rule], formula, shown, J, G, tricks[t], max(t, 1))
+
+
+# -- the examples -------------------------------------------------------------------------------------
+
+
+class Example(ABC):
+    """A random window, run forward and back by the layers; and what it proves.
+
+    T time steps, B rows, H activations, V characters. ``p`` are the parameters, ``g`` their gradients and
+    ``summands`` what each step alone adds to those (T, …). Of methods such as ``z``, the arrays that are
+    given by name take the place of the window's own.
+    """
+
+    cell: ClassVar[str]
+
+    def __init__(self, rng: np.random.Generator, T: int, B: int, H: int, V: int):
+        self.T, self.B, self.H, self.V, self.rng = T, B, H, V, rng
+        self.x, self.y = rng.integers(0, V, (2, T, B))
+        self.x_rows, self.y_rows = np.eye(V)[self.x], np.eye(V)[self.y]  # one-hot (T, B, V)
+        cell = layers.CELLS[self.cell]
+        shapes = cell.shapes(V, H) | {"W_ya": (H, V), "b_y": (V,)}
+        self.p = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+        self.p["W_aa"] /= np.sqrt(H)
+        self.before = tuple(np.tanh(rng.standard_normal((B, H))) for _ in cell.states)
+        self.a0 = self.before[0]
+        self.weights_of_a = {name: self.p[name] for name in ("W_ya", "W_aa")}  # what an activation meets
+
+        self.memory = self.run(layers.inputs_forward(self.x, self.p["W_ax"]), self.before, self.p["W_aa"])
+        self.a = self.memory[0]
+        self.logits = layers.dense_forward(self.a[1:], self.p["W_ya"], self.p["b_y"])
+        self.loss, self.y_hat = layers.cross_entropy_forward(self.logits, self.y)
+
+        self.dlogits = layers.cross_entropy_backward(self.y_hat.copy(), self.y)
+        unused = np.empty((H, V)), np.empty(V)
+        self.da = layers.dense_backward(self.dlogits, self.a[1:], self.p["W_ya"], *unused)
+        self.dproduct, *self.dbefore = self.backward(self.da)  # da becomes whole
+        self.g, self.dz = self.gradients(slice(0, T))
+        steps = [self.gradients(slice(t, t + 1))[0] for t in range(T)]
+        self.summands = {name: np.array([g[name] for g in steps]) for name in self.p}
+        self.dx = layers.inputs_backward_x(self.dz, self.p["W_ax"])
+
+    @abstractmethod
+    def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
+        """By the layers, what is remembered of steps: the states first, with those before in row 0."""
+
+    @abstractmethod
+    def backward(self, da: Array) -> tuple[Array, ...]:
+        """By the layers, the gradients of what the product with W_aa goes into and of the states before."""
+
+    def backward_weights(self, steps: slice, g: dict[str, Array]) -> Array:
+        """By the layers, what some steps, counted from 0, add to the gradients of W_aa and the biases.
+
+        Returns: dz of those steps.
+        """
+        dz, a = self.dproduct[steps], self.a[steps.start : steps.stop + 1]
+        layers.recurrence_backward_weights(dz, a, g["W_aa"], g["b_a"])
+        return dz
+
+    def gradients(self, steps: slice) -> tuple[dict[str, Array], Array]:
+        """By the layers, what some steps, counted from 0, add to each gradient; and their dz."""
+        g = {name: np.empty_like(array) for name, array in self.p.items()}
+        layers.dense_backward(self.dlogits[steps], self.a[1:][steps], self.p["W_ya"], g["W_ya"], g["b_y"])
+        dz = self.backward_weights(steps, g)
+        layers.inputs_backward(dz, self.x[steps], g["W_ax"])
+        return g, dz
+
+    def z(self, t: int, **given: Array) -> Array:
+        """z⟨t⟩ (B, G·H) of x⟨t⟩, a⟨t−1⟩, W_ax, W_aa and b_a (F1)."""
+        p = self.p | {"x": self.x_rows[t - 1], "a": self.a[t - 1]} | given
+        return np.asarray(product(p["x"], p["W_ax"]) + product(p["a"], p["W_aa"]) + p["b_a"])
 
     @property
-    def product(self) -> tuple[str, Array]:
-        return "q", self.dq
+    def recurrent(self) -> Output:
+        """What the product with W_aa goes into."""
+        return Output("z", self.z, self.dproduct)
 
-    def weights_of(self, t: int, g: dict[str, Array]) -> None:
-        now = slice(t - 1, t)
-        written = g["W_aa"], g["b_a"], g["b_n"]
-        layers.gru_backward_weights(self.dq[now].copy(), self.a[t - 1 : t + 1], self.dz_n[now], *written)
+    @property
+    def output(self) -> Output:
+        """The logits (B, V) of a⟨t⟩, W_ya and b_y (the inside of F3)."""
 
-    def z(self, t: int, **moved: Array) -> Array:
-        """z⟨t⟩ (B, 3H) by GF1, where x, W_ax or b_a may be given in place of its own."""
-        p = self.p | {"x": self.onehot(self.x[t - 1])} | moved
-        return np.asarray(p["x"] @ p["W_ax"] + p["b_a"])
+        def logits(t: int, **given: Array) -> Array:
+            p = self.p | {"a": self.a[t]} | given
+            return np.asarray(product(p["a"], p["W_ya"]) + p["b_y"])
 
-    def q(self, t: int, **moved: Array) -> Array:
-        """q⟨t⟩ (B, 3H) by GF2, where a, W_aa or b_n may be given in place of its own."""
-        p = self.p | {"a": self.a[t - 1]} | moved
-        return np.asarray(p["a"] @ p["W_aa"] + np.concatenate([np.zeros(2 * self.H), p["b_n"]]))
+        return Output("logits", logits, self.dlogits)
 
-    def parts(self, t: int) -> dict[str, Array]:
-        """The parts of z⟨t⟩ and q⟨t⟩, and a⟨t−1⟩, by name."""
-        z, q = np.split(self.z(t), 3, axis=1), np.split(self.q(t), 3, axis=1)
-        names = ("z_r", "z_u", "z_n", "q_r", "q_u", "q_n")
-        return dict(zip(names, (*z, *q), strict=True)) | {"past": self.a[t - 1]}
+    def over_time(self, f: Callable[[int], Array]) -> Array:
+        """f(t) for every step (T, …)."""
+        return np.array([f(t) for t in range(1, self.T + 1)])
 
-    def into_n(self, t: int, **moved: Array) -> Array:
-        """z_n + r ∘ q_n (B, H), the inside of GF4, where a part may be given in place of its own."""
-        p = self.parts(t) | moved
+    def proofs(self) -> Iterator[Proof]:
+        """Every equation of the network, in the order in which the gradients flow."""
+        yield from self.through_time()
+        yield from self.prediction()
+        yield from self.cell_proofs()
+        yield from self.input_side()
+        yield from self.layer_above()
+
+    @abstractmethod
+    def cell_proofs(self) -> Iterator[Proof]:
+        """The equations of the cell."""
+
+    def loss_of_copies(self, copies: Array) -> Array:
+        """L where every step t has a W_aa⟨t⟩ of its own, copies (T, H, G·H)."""
+        xW, before, a = layers.inputs_forward(self.x, self.p["W_ax"]), self.before, []
+        for t, W_aa in enumerate(copies):
+            memory = self.run(xW[t : t + 1], before, W_aa)
+            before = tuple(states[1] for states in memory[: len(before)])
+            a.append(before[0])
+        logits = layers.dense_forward(np.array(a), self.p["W_ya"], self.p["b_y"])
+        return np.asarray(layers.cross_entropy_forward(logits, self.y)[0])
+
+    def through_time(self) -> Iterator[Proof]:
+        """The same W_aa stands at every step: its gradient is the sum of those of the steps' own copies."""
+        J = jacobian(self.loss_of_copies, np.repeat(self.p["W_aa"][np.newaxis], self.T, axis=0))
+        equation = "∂L/∂W_aa = Σ_t ∂L/∂W_aa⟨t⟩, each step with a copy of its own"
+        name, _, gradient = self.recurrent
+        operands, formula = {"a⟨t−1⟩": self.a, f"d{name}⟨t⟩": gradient}, f"a⟨t−1⟩ᵀ d{name}⟨t⟩"
+        for t, (step, trick) in enumerate(zip(J, self.summands["W_aa"], strict=True), 1):
+            shown = at_step(t, operands)
+            yield contracted("time", "∂L/∂W_aa⟨t⟩", equation, formula, shown, step, None, trick, t)
+        shown = {f"step {t}": step for t, step in enumerate(J, 1)}
+        yield Proof("time", "Σ_t", equation, f"Σ_t {formula}", shown, J, None, J.sum(axis=0), self.g["W_aa"])
+
+    def prediction(self) -> Iterator[Proof]:
+        """F3 and F4 written out, B1 and B2; the loss sends −y/ŷ to ŷ, of T·B losses the mean."""
+        p, a, TB = self.p, self.a[1:], self.T * self.B
+        exp = np.exp(self.over_time(self.output.f))
+        y_hat = exp / exp.sum(axis=-1, keepdims=True)
+        operands = {"a⟨t⟩": a, "W_ya": p["W_ya"], "b_y": p["b_y"]}
+        yield from written_out("F3", "ŷ⟨t⟩ written out", operands, y_hat, self.y_hat)
+        nats = -np.log((y_hat * self.y_rows).sum(axis=-1))  # (T, B)
+        shown, loss = {"−log ŷ⟨t⟩[b, y⟨t⟩_b], a line for each step": nats}, np.array(self.loss)
+        yield Proof("F4", "L written out", EQUATIONS["F4"], "", shown, None, None, nats.sum() / TB, loss)
+
+        softmax = Output("ŷ", lambda t, logits: layers.softmax_forward(logits)[0], -self.y_rows / y_hat / TB)
+        operands = {"ŷ⟨t⟩": y_hat, "onehot y⟨t⟩": self.y_rows}
+        yield from derived("B1", softmax, "logits⟨t⟩", self.logits, self.dlogits, operands)
+        yield from self.weight("B2", self.output, "W_ya", {"a⟨t⟩": a})
+        yield from self.weight("B2", self.output, "b_y", {}, place=1)
+
+    def weight(
+        self, tag: str, output: Output, name: str, operands: Operands, place: int = 0
+    ) -> Iterator[Proof]:
+        """The derivative by a parameter that all steps share: the summand of each step, and their sum."""
+        x = np.broadcast_to(self.p[name], self.summands[name].shape)
+        steps = list(derived(tag, output, name, x, self.summands[name], operands, place))
+        yield from steps
+        J, title = np.array([proof.J for proof in steps]), f"∂{output.name}/∂{name}, Σ_t"
+        formula, whole = right_side(tag, place), self.g[name]
+        yield contracted(tag, title, EQUATIONS[tag], formula, {}, J, output.gradient, whole)
+
+    def input_side(self) -> Iterator[Proof]:
+        """B7, B6 and B8, the same for every cell."""
+        z = Output("z", self.z, self.dz)
+        yield from self.weight("B7", z, "b_a", {})
+        yield from self.weight("B6", z, "W_ax", {"x⟨t⟩": self.x_rows})
+        yield from derived("B8", z, "x⟨t⟩", self.x_rows, self.dx, {"W_ax": self.p["W_ax"]})
+
+    def layer_above(self) -> Iterator[Proof]:
+        """DF1 and DB1, and B6 and B8 of a second layer, whose x⟨t⟩ is d⟨t⟩, what dropout leaves of a⟨t⟩."""
+        a, H, rng = self.a[1:], self.H, self.rng
+        W = rng.standard_normal((H, H))
+        m = layers.dropout_masks(rng.spawn(self.B), 0.5, 1, self.T, H, np.float64)[0]  # (T, B, H)
+        d, dz = layers.dropout_forward(a, m), rng.standard_normal(a.shape)
+        dd, dW = layers.inputs_backward_x(dz, W), layers.inputs_backward(dz, d, np.empty((H, H)))
+        da = layers.dropout_backward(dd.copy(), m)
+        dropout = Output("d", lambda t, a: m[t - 1] * a, dd)
+        z = Output("z[2]", lambda t, **given: given.get("d", d[t - 1]) @ given.get("W_ax[2]", W), dz)
+        yield from written_out("DF1", "d⟨t⟩ written out", {"m⟨t⟩": m, "a⟨t⟩": a}, m * a, d)
+        yield from derived("DB1", dropout, "a⟨t⟩", a, da, {"m⟨t⟩": m})
+        J = self.over_time(lambda t: z.jacobian(t, "W_ax[2]", W))
+        yield contracted("B6", "∂z[2]/∂W_ax[2], Σ_t", EQUATIONS["B6"], "Σ_t d⟨t⟩ᵀ dz[2]⟨t⟩", {}, J, dz, dW)
+        yield from derived("B8", z, "d⟨t⟩", d, dd, {"W_ax[2]": W})
+
+
+class TanhExample(Example):
+    """F1, F2, B3–B5 and B9."""
+
+    cell = "rnn"
+
+    def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
+        return (layers.recurrence_forward(xW, before[0], W_aa, self.p["b_a"]),)
+
+    def backward(self, da: Array) -> tuple[Array, ...]:
+        return layers.recurrence_backward(da, self.a, self.p["W_aa"])
+
+    def cell_proofs(self) -> Iterator[Proof]:
+        """The layers keep a⟨t⟩, not z⟨t⟩: so F1 is compared through the tanh, and F2 by exponentials."""
+        a, z = self.a[1:], self.over_time(self.z)
+        operands = {"x⟨t⟩": self.x_rows, "a⟨t−1⟩": self.a} | {k: self.p[k] for k in ("W_ax", "W_aa", "b_a")}
+        yield from written_out("F1", "tanh z⟨t⟩, z written out", operands | {"z⟨t⟩": z}, np.tanh(z), a)
+        up, down = np.exp(z), np.exp(-z)
+        yield from written_out("F2", "a⟨t⟩ by exponentials", {"z⟨t⟩": z}, (up - down) / (up + down), a)
+
+        tricks = [*self.dbefore, *self.da]
+        yield from carried("B3", "B9", "a", self.a, tricks, self.output, [self.recurrent], self.weights_of_a)
+        tanh = Output("a", lambda t, z: np.tanh(z), self.da)
+        yield from derived("B4", tanh, "z⟨t⟩", z, self.dz, {"a⟨t⟩": a})
+        yield from self.weight("B5", self.recurrent, "W_aa", {"a⟨t−1⟩": self.a})
+
+
+class GRUExample(Example):
+    """GF1–GF5 and GB1–GB8."""
+
+    cell = "gru"
+
+    def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
+        return layers.gru_forward(xW, before[0], W_aa, self.p["b_a"], self.p["b_n"])
+
+    def backward(self, da: Array) -> tuple[Array, ...]:
+        _, q_n, gates = self.memory
+        self.dz_n = q_n.copy()  # the layer writes dz_n over q_n
+        return layers.gru_backward(da, self.a, self.dz_n, gates, self.p["W_aa"])
+
+    def backward_weights(self, steps: slice, g: dict[str, Array]) -> Array:
+        dz, a = self.dproduct[steps].copy(), self.a[steps.start : steps.stop + 1]  # the layer makes dz of dq
+        layers.gru_backward_weights(dz, a, self.dz_n[steps], g["W_aa"], g["b_a"], g["b_n"])
+        return dz
+
+    def z(self, t: int, **given: Array) -> Array:
+        """z⟨t⟩ (B, 3H) of x⟨t⟩, W_ax and b_a (GF1)."""
+        p = self.p | {"x": self.x_rows[t - 1]} | given
+        return np.asarray(product(p["x"], p["W_ax"]) + p["b_a"])
+
+    def q(self, t: int, **given: Array) -> Array:
+        """q⟨t⟩ (B, 3H) of a⟨t−1⟩, W_aa and b_n (GF2)."""
+        p = self.p | {"a": self.a[t - 1]} | given
+        return np.asarray(product(p["a"], p["W_aa"]) + np.concatenate([np.zeros(2 * self.H), p["b_n"]]))
+
+    @property
+    def recurrent(self) -> Output:
+        return Output("q", self.q, self.dproduct)
+
+    def parts(self, z: Array, q: Array) -> dict[str, Array]:
+        """The parts of z and q (…, H), by name."""
+        thirds = *np.split(z, 3, axis=-1), *np.split(q, 3, axis=-1)
+        return dict(zip(("z_r", "z_u", "z_n", "q_r", "q_u", "q_n"), thirds, strict=True))
+
+    def inside_n(self, t: int, **given: Array) -> Array:
+        """z_n⟨t⟩ + r⟨t⟩ ∘ q_n⟨t⟩ (B, H) of the parts of z⟨t⟩ and q⟨t⟩ (GF3, the inside of GF4)."""
+        p = self.parts(self.z(t), self.q(t)) | given
         return np.asarray(p["z_n"] + sigma(p["z_r"] + p["q_r"]) * p["q_n"])
 
-    def shown(self, t: int, **moved: Array) -> Array:
-        """a⟨t⟩ (B, H) by GF3–GF5, where a part may be given in place of its own."""
-        p, n = self.parts(t) | moved, np.tanh(self.into_n(t, **moved))
+    def activation(self, t: int, **given: Array) -> Array:
+        """a⟨t⟩ (B, H) of a⟨t−1⟩ and the parts of z⟨t⟩ and q⟨t⟩ (GF3–GF5)."""
+        p = self.parts(self.z(t), self.q(t)) | {"a": self.a[t - 1]} | given
+        n = np.tanh(self.inside_n(t, **given))
         u = sigma(p["z_u"] + p["q_u"])
-        return np.asarray((1 - u) * n + u * p["past"])
+        return np.asarray((1 - u) * n + u * p["a"])
 
-    def proofs(self) -> Iterator[Proof]:
-        """GF1–GF5 and GB1–GB8."""
-        yield from self._forward()
-        formula = "dlogits⟨t⟩ W_yaᵀ + dq⟨t+1⟩ W_aaᵀ + da⟨t+1⟩ ∘ u⟨t+1⟩"
-        onward = (
-            ("q", lambda t, a: self.q(t, a=a), self.dq),
-            ("a", lambda t, a: self.shown(t, past=a), self.da),
-        )
-        yield from calculus.activations(self, "GB1", formula, *onward)
-        for tag, formula, name, out, f, G, trick in (
-            (
-                "GB2",
-                "da⟨t⟩ ∘ (1 − u⟨t⟩) ∘ (1 − n⟨t⟩²)",
-                "z_n",
-                "a⟨t⟩",
-                self.shown,
-                self.da,
-                self.part(self.dz, 2),
-            ),
-            (
-                "GB3",
-                "dz_n⟨t⟩ ∘ r⟨t⟩",
-                "q_n",
-                "(z_n + r ∘ q_n)",
-                self.into_n,
-                self.dz_n,
-                self.part(self.dq, 2),
-            ),
-            (
-                "GB4",
-                "dz_n⟨t⟩ ∘ q_n⟨t⟩ ∘ r⟨t⟩ ∘ (1 − r⟨t⟩)",
-                "z_r",
-                "(z_n + r ∘ q_n)",
-                self.into_n,
-                self.dz_n,
-                self.part(self.dz, 0),
-            ),
-            (
-                "GB5",
-                "da⟨t⟩ ∘ (a⟨t−1⟩ − n⟨t⟩) ∘ u⟨t⟩ ∘ (1 − u⟨t⟩)",
-                "z_u",
-                "a⟨t⟩",
-                self.shown,
-                self.da,
-                self.part(self.dz, 1),
-            ),
-        ):
-            for t in range(1, self.T + 1):
-                parts = self.parts(t)
-                J = jacobian(lambda z, t=t: f(t, **{name: z}), parts[name])  # type: ignore[misc]  # noqa: B023
-                shown = {key: parts[key] for key in ("z_r", "q_r", "q_n")}
-                yield calculus.proof(tag, f"∂{out}/∂{name}⟨t⟩", formula, shown, J, G[t - 1], trick[t - 1], t)
-        q = "q", self.q, self.dq
-        yield from calculus.weight(self, "GB6", "W_aa", "a⟨t−1⟩ᵀ dq⟨t⟩", q)
-        yield from calculus.weight(self, "GB7", "b_n", "Σ_b dq_n⟨t⟩", q)
-        by_q, by_a = (
-            jacobian(f, self.a0) for f in (lambda a: self.q(1, a=a), lambda a: self.shown(1, past=a))
-        )
-        J, G = np.concatenate([by_q, by_a], axis=1), np.concatenate([self.dq[0], self.da[0]], axis=1)
-        title, formula = "∂(q⟨1⟩, a⟨1⟩)/∂a⟨0⟩", "dq⟨1⟩ W_aaᵀ + da⟨1⟩ ∘ u⟨1⟩"
-        yield calculus.proof("GB8", title, formula, {"W_aa": self.p["W_aa"]}, J, G, self.da0, 1)
+    def cell_proofs(self) -> Iterator[Proof]:
+        """The layers keep q_n and the gates: these show all else through σ and tanh."""
+        parts = self.parts(self.over_time(self.z), self.over_time(self.q))
+        _, q_n, gates = self.memory
+        ru, n = np.split(gates, [2 * self.H], axis=2)
+        r, u = (sigma(parts[f"z_{gate}"] + parts[f"q_{gate}"]) for gate in "ru")
+        inside, a = self.over_time(self.inside_n), self.over_time(self.activation)
+        shown = {f"{name}⟨t⟩": array for name, array in parts.items()}
+        yield from written_out("GF1", "n⟨t⟩, z written out", shown, np.tanh(inside), n)
+        yield from written_out("GF2", "q_n⟨t⟩ written out", shown, parts["q_n"], q_n)
+        title = "r⟨t⟩, u⟨t⟩ by exponentials"
+        yield from written_out("GF3", title, shown, np.concatenate([r, u], axis=2), ru)
+        yield from written_out("GF4", "z_n + r ∘ q_n, of n⟨t⟩", {"r⟨t⟩": r}, inside, np.arctanh(n))
+        yield from written_out("GF5", "a⟨t⟩ written out", {"u⟨t⟩": u, "n⟨t⟩": n}, a, self.a[1:])
 
-    def part(self, array: Array, k: int) -> Array:
-        """A gate's part of an array (T, B, 3H)."""
-        return array[..., k * self.H : (k + 1) * self.H]
-
-    def _forward(self) -> Iterator[Proof]:
-        """The gates beside σ and tanh of sums written out: through them, z and q are seen as well."""
-        for t in range(1, self.T + 1):
-            p, gates = self.parts(t), self.gates[t - 1]
-            z_r, z_u, z_n, q_r, q_u, q_n = (np.zeros((self.B, self.H)) for _ in range(6))
-            for k, (z, q) in enumerate(((z_r, q_r), (z_u, q_u), (z_n, q_n))):
-                for b, h in np.ndindex(self.B, self.H):
-                    j = k * self.H + h
-                    z[b, h] = self.p["W_ax"][self.x[t - 1, b], j] + self.p["b_a"][j]
-                    q[b, h] = sum(self.a[t - 1, b, i] * self.p["W_aa"][i, j] for i in range(self.H))
-                    q[b, h] += self.p["b_n"][h] if k == 2 else 0
-            r, u, n = sigma(z_r + q_r), sigma(z_u + q_u), np.tanh(z_n + sigma(z_r + q_r) * q_n)
-            ru = np.concatenate([r, u], axis=1)
-            yield calculus.written("GF1", "n⟨t⟩, z written out", {"z_n": z_n}, n, gates[:, 2 * self.H :], t)
-            yield calculus.written("GF2", "q_n⟨t⟩ written out", {"q_n": q_n}, q_n, self.q_n[t - 1], t)
-            yield calculus.written("GF3", "r⟨t⟩, u⟨t⟩ by exponentials", p, ru, gates[:, : 2 * self.H], t)
-            n_layers = np.arctanh(gates[:, 2 * self.H :])
-            yield calculus.written("GF4", "z_n + r ∘ q_n, of n⟨t⟩", {"r": r}, z_n + r * q_n, n_layers, t)
-            a = (1 - u) * n + u * self.a[t - 1]
-            yield calculus.written("GF5", "a⟨t⟩ written out", {"u": u, "n": n}, a, self.a[t], t)
+        to_a = Output("a", self.activation, self.da)
+        to_n = Output("(z_n + r ∘ q_n)", self.inside_n, self.dz_n)
+        tricks, onward = [*self.dbefore, *self.da], [self.recurrent, to_a]
+        yield from carried("GB1", "GB8", "a", self.a, tricks, self.output, onward, self.weights_of_a)
+        dz_r, dz_u, dz_n = np.split(self.dz, 3, axis=2)
+        dq_n = self.dproduct[..., 2 * self.H :]
+        shown = {f"{name}⟨t⟩": parts[name] for name in ("z_r", "q_r", "q_n")}
+        yield from derived("GB2", to_a, "z_n⟨t⟩", parts["z_n"], dz_n, shown)
+        yield from derived("GB3", to_n, "q_n⟨t⟩", parts["q_n"], dq_n, shown)
+        yield from derived("GB4", to_n, "z_r⟨t⟩", parts["z_r"], dz_r, shown)
+        yield from derived("GB5", to_a, "z_u⟨t⟩", parts["z_u"], dz_u, shown)
+        yield from self.weight("GB6", self.recurrent, "W_aa", {"a⟨t−1⟩": self.a})
+        yield from self.weight("GB7", self.recurrent, "b_n", {})
 
 
-class LSTM(Example):
-    """An example whose cell is the LSTM."""
+class LSTMExample(Example):
+    """LF1–LF4 and LB1–LB5; and B5, which holds as it stands."""
 
-    name = "lstm"
+    cell = "lstm"
 
-    def forward(self) -> None:
-        xW = layers.inputs_forward(self.x, self.p["W_ax"])
-        start = self.a0, self.before["c"]
-        self.a, self.c, tanh_c, self.gates = layers.lstm_forward(xW, *start, self.p["W_aa"], self.p["b_a"])
-        self.tanh_c, self.dc = tanh_c.copy(), tanh_c  # the way back writes dc over it
+    def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
+        return layers.lstm_forward(xW, before[0], before[1], W_aa, self.p["b_a"])
 
-    def backward(self) -> None:
-        known = self.c, self.dc, self.gates, self.p["W_aa"]
-        self.dz, self.da0, self.dc0 = layers.lstm_backward(self.da, *known)
-        layers.recurrence_backward_weights(self.dz, self.a, self.g["W_aa"], self.g["b_a"])
+    def backward(self, da: Array) -> tuple[Array, ...]:
+        _, self.c, tanh_c, gates = self.memory
+        self.dc = tanh_c.copy()  # the layer writes dc over tanh c
+        return layers.lstm_backward(da, self.c, self.dc, gates, self.p["W_aa"])
 
-    def into_c(self, t: int, **moved: Array) -> Array:
-        """c⟨t⟩ (B, H) by LF2 and LF3, where z or c⟨t−1⟩ (as past) may be given in place of its own."""
-        p = {"z": self.z(t), "past": self.c[t - 1]} | moved
-        i, f, g = np.split(p["z"][:, : 3 * self.H], 3, axis=1)
-        return np.asarray(sigma(f) * p["past"] + sigma(i) * np.tanh(g))
+    def parts(self, t: int) -> dict[str, Array]:
+        """The parts of z⟨t⟩ (B, H), by name."""
+        return dict(zip(("z_i", "z_f", "z_g", "z_o"), np.split(self.z(t), 4, axis=1), strict=True))
 
-    def shown(self, t: int, **moved: Array) -> Array:
-        """a⟨t⟩ (B, H) by LF2 and LF4, where z_o or c may be given in place of its own."""
-        p = {"z_o": self.z(t)[:, 3 * self.H :], "c": self.c[t]} | moved
+    def cell_state(self, t: int, **given: Array) -> Array:
+        """c⟨t⟩ (B, H) of c⟨t−1⟩ and the parts of z⟨t⟩ (LF2, LF3)."""
+        p = self.parts(t) | {"c": self.c[t - 1]} | given
+        return np.asarray(sigma(p["z_f"]) * p["c"] + sigma(p["z_i"]) * np.tanh(p["z_g"]))
+
+    def activation(self, t: int, **given: Array) -> Array:
+        """a⟨t⟩ (B, H) of c⟨t⟩ and z_o⟨t⟩ (LF2, LF4)."""
+        p = self.parts(t) | {"c": self.c[t]} | given
         return np.asarray(sigma(p["z_o"]) * np.tanh(p["c"]))
 
-    def proofs(self) -> Iterator[Proof]:
-        """LF1–LF4 and LB1–LB5; and B5, which holds as it stands."""
-        H, steps = self.H, range(1, self.T + 1)
-        yield from self._forward()
-        onward = "z", lambda t, a: self.z(t, a=a), self.dz
-        yield from calculus.activations(self, "LB1", "dlogits⟨t⟩ W_yaᵀ + dz⟨t+1⟩ W_aaᵀ", onward)
-        for t in steps:  # c⟨t⟩ reaches a⟨t⟩ and, but for the last, c⟨t+1⟩
-            J, G = jacobian(lambda c, t=t: self.shown(t, c=c), self.c[t]), self.da[t - 1]  # type: ignore[misc]
-            title, formula = "∂a⟨t⟩/∂c⟨t⟩", "da⟨t⟩ ∘ o⟨t⟩ ∘ (1 − tanh² c⟨t⟩)"
-            if t < self.T:
-                further = jacobian(lambda c, t=t: self.into_c(t + 1, past=c), self.c[t])  # type: ignore[misc]
-                J, G = np.concatenate([J, further], axis=1), np.concatenate([G, self.dc[t]], axis=1)
-                title, formula = "∂(a⟨t⟩, c⟨t+1⟩)/∂c⟨t⟩", f"{formula} + dc⟨t+1⟩ ∘ f⟨t+1⟩"
-            yield calculus.proof("LB2", title, formula, {f"c⟨{t}⟩": self.c[t]}, J, G, self.dc[t - 1], t)
-        for t in steps:
-            z = self.z(t)
+    def cell_proofs(self) -> Iterator[Proof]:
+        """The layers keep the gates: these show z through σ and tanh."""
+        H, z, gates = self.H, self.over_time(self.z), self.memory[-1]
+        z_i, z_f, z_g, z_o = np.split(z, 4, axis=2)
+        i, f, g, o = sigma(z_i), sigma(z_f), np.tanh(z_g), sigma(z_o)
+        c, a = self.over_time(self.cell_state), self.over_time(self.activation)
+        of_g = np.arctanh(gates[..., 2 * H : 3 * H])
+        yield from written_out("LF1", "z_g⟨t⟩ written out, of g⟨t⟩", {"z_g⟨t⟩": z_g}, z_g, of_g)
+        together = np.concatenate([i, f, g, o], axis=2)
+        yield from written_out("LF2", "i, f, g, o by exponentials", {"z⟨t⟩": z}, together, gates)
+        yield from written_out("LF3", "c⟨t⟩ written out", {"f⟨t⟩": f, "i⟨t⟩": i, "g⟨t⟩": g}, c, self.c[1:])
+        yield from written_out("LF4", "a⟨t⟩ written out", {"o⟨t⟩": o, "c⟨t⟩": c}, a, self.a[1:])
 
-            def cell(some: Array, t: int = t, z: Array = z) -> Array:
-                return self.into_c(t, z=np.hstack([some, z[:, 3 * H :]]))
-
-            J = jacobian(cell, z[:, : 3 * H])
-            title, formula = "∂c⟨t⟩/∂(z_i, z_f, z_g)⟨t⟩", "dc⟨t⟩ ∘ (g i(1 − i), c⟨t−1⟩ f(1 − f), i(1 − g²))"
-            trick = self.dz[t - 1][:, : 3 * H]
-            yield calculus.proof("LB3", title, formula, {f"z⟨{t}⟩": z}, J, self.dc[t - 1], trick, t)
-        for t in steps:
-            z_o = self.z(t)[:, 3 * H :]
-            J = jacobian(lambda z_o, t=t: self.shown(t, z_o=z_o), z_o)  # type: ignore[misc]
-            formula, trick = "da⟨t⟩ ∘ tanh c⟨t⟩ ∘ o⟨t⟩ ∘ (1 − o⟨t⟩)", self.dz[t - 1][:, 3 * H :]
-            shown = {f"z_o⟨{t}⟩": z_o}
-            yield calculus.proof("LB4", "∂a⟨t⟩/∂z_o⟨t⟩", formula, shown, J, self.da[t - 1], trick, t)
-        J = jacobian(lambda a: self.z(1, a=a), self.a0)
-        shown = {"W_aa": self.p["W_aa"]}
-        yield calculus.proof("LB5", "∂z⟨1⟩/∂a⟨0⟩", "dz⟨1⟩ W_aaᵀ", shown, J, self.dz[0], self.da0, 1)
-        J = jacobian(lambda c: self.into_c(1, past=c), self.c[0])
-        yield calculus.proof("LB5", "∂c⟨1⟩/∂c⟨0⟩", "dc⟨1⟩ ∘ f⟨1⟩", {}, J, self.dc[0], self.dc0, 1)
-        yield from calculus.weight(self, "B5", "W_aa", "a⟨t−1⟩ᵀ dz⟨t⟩")
-
-    def _forward(self) -> Iterator[Proof]:
-        """The gates beside σ and tanh of sums written out: through them, z is seen as well."""
-        H, p = self.H, self.p
-        for t in range(1, self.T + 1):
-            z = np.zeros((self.B, 4 * H))
-            for b, j in np.ndindex(z.shape):
-                z[b, j] = p["W_ax"][self.x[t - 1, b], j] + p["b_a"][j]
-                z[b, j] += sum(self.a[t - 1, b, i] * p["W_aa"][i, j] for i in range(H))
-            z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
-            i, f, g, o = sigma(z_i), sigma(z_f), np.tanh(z_g), sigma(z_o)
-            gates = np.concatenate([i, f, g, o], axis=1)
-            of_g = np.arctanh(self.gates[t - 1][:, 2 * H : 3 * H])
-            yield calculus.written("LF1", "z_g⟨t⟩ written out, of g⟨t⟩", {"z_g": z_g}, z_g, of_g, t)
-            yield calculus.written("LF2", "i, f, g, o by exponentials", {"z": z}, gates, self.gates[t - 1], t)
-            c = f * self.c[t - 1] + i * g
-            yield calculus.written("LF3", "c⟨t⟩ written out", {"f": f, "i": i, "g": g}, c, self.c[t], t)
-            yield calculus.written("LF4", "a⟨t⟩ written out", {"o": o, "c": c}, o * np.tanh(c), self.a[t], t)
+        da0, dc0 = self.dbefore
+        to_a, to_c = Output("a", self.activation, self.da), Output("c", self.cell_state, self.dc)
+        yield from carried(
+            "LB1", "LB5", "a", self.a, [da0, *self.da], self.output, [self.recurrent], self.weights_of_a
+        )
+        yield from carried("LB2", "LB5", "c", self.c, [dc0, *self.dc], to_a, [to_c], {}, place=1)
+        dz_i, dz_f, dz_g, dz_o = np.split(self.dz, 4, axis=2)
+        yield from derived("LB3", to_c, "z_i⟨t⟩", z_i, dz_i, {"g⟨t⟩": g, "i⟨t⟩": i}, place=0)
+        yield from derived("LB3", to_c, "z_f⟨t⟩", z_f, dz_f, {"c⟨t−1⟩": self.c, "f⟨t⟩": f}, place=1)
+        yield from derived("LB3", to_c, "z_g⟨t⟩", z_g, dz_g, {"i⟨t⟩": i, "g⟨t⟩": g}, place=2)
+        yield from derived("LB4", to_a, "z_o⟨t⟩", z_o, dz_o, {"c⟨t⟩": c, "o⟨t⟩": o})
+        yield from self.weight("B5", self.recurrent, "W_aa", {"a⟨t−1⟩": self.a})
 
 
-class Tanh(Example):
-    """An example whose cell is the tanh recurrence."""
-
-    def proofs(self) -> Iterator[Proof]:
-        """F1, F2, B3, B4, B9 and B5."""
-        yield from calculus.forward(self)
-        yield from calculus.through_the_cell(self)
-
-
-EXAMPLES: dict[str, type[Tanh] | type[GRU] | type[LSTM]] = {"rnn": Tanh, "gru": GRU, "lstm": LSTM}
+EXAMPLES: dict[str, type[Example]] = {"rnn": TanhExample, "gru": GRUExample, "lstm": LSTMExample}
 
 
 def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str = "rnn") -> list[Proof]:
-    """All of it: the rules, the sum through time, and every equation at every step of such a window.
+    """Prove all of it: the rules, the sum through time, and every equation at every step of a window.
 
-    The upstream gradient of each equation is the one that the equations before it gave.
+    Arguments:
+        rng: for the numbers in it.
+        T, B, H, V: the sizes of the window: time steps, rows, activations, characters.
+        cell: the recurrent layer, a name in ``layers.CELLS``.
 
     Raises:
-        ConfigError: there is no derivation of that cell.
+        ConfigError: that cell has no derivation.
     """
     if cell not in EXAMPLES:
         raise ConfigError(
-            f"--cell {cell}: its derivation is not written out; those of {', '.join(EXAMPLES)} are"
+            f"--cell {cell}: no derivation is written out for it; choose {' or '.join(EXAMPLES)}"
         )
-    found = list(calculus.rules(rng))
-    example = EXAMPLES[cell](rng, T, B, H, V)
-    found += calculus.through_time(example)
-    found += calculus.predictions(example)
-    found += calculus.output(example)
-    found += example.proofs()
-    found += calculus.input_side(example)
-    found += calculus.layer_above(example)
-    return found
+    return [*rules(rng), *EXAMPLES[cell](rng, T, B, H, V).proofs()]

@@ -20,9 +20,11 @@ import numpy as np
 from charrnn import layers
 from charrnn.config import ModelConfig
 from charrnn.layers import Array
-from charrnn.model import CharRNN
-from charrnn.model.parameters import name_in_layer
+from charrnn.model import CharRNN, sampling
+from charrnn.model.parameters import Parameters, name_in_layer
 from charrnn.proofs.calculus import STEP as COMPLEX_STEP
+from charrnn.proofs.calculus import relative_errors
+from charrnn.proofs.equations import given_by
 from charrnn.text.vocabulary import Vocabulary
 
 Method = Literal["complex", "central"]
@@ -30,18 +32,8 @@ Method = Literal["complex", "central"]
 TOLERANCE = {"complex": 1e-13, "central": 1e-6}
 PROJECTIONS = 2
 QUICK_CUTS = 5
+ROUNDINGS = 4  # chance can make one of them too small
 CENTRAL_STEP = 1e-3  # an error of h⁴ against one of rounding, 1e-16/h, for losses of a few nats
-GIVEN_BY = {
-    "W_ex": "B6",
-    "W_ax": "B6",
-    "W_aa": "B5",
-    "b_a": "B7",
-    "W_ya": "B2",
-    "b_y": "B2",
-    "x": "B8",
-    "a0": "B9",
-    "z": "F1",
-}  # but for what a cell has equations of its own for
 
 
 @dataclass(frozen=True)
@@ -85,79 +77,83 @@ class GradientCheck:
         method: Method = "complex",
         tick: Callable[[], object] = lambda: None,
         dropout: float = 0.0,
+        recompute_every: int = 0,
     ):
         """Compute the gradients to check; the incoming state is random.
 
         Arguments:
             model: in float64.
             inputs, targets: (T, B) integers in 0…V−1.
-            rng: for the incoming state, and for the directions of ``quick``.
+            rng: for the incoming state, dropout masks, and the directions of ``quick``.
             method: ``complex`` step or ``central`` differences.
             tick: called for each derivative.
-            dropout: its rate. The mask is drawn once and held fixed.
+            dropout: its rate. The masks are drawn once and held fixed.
+            recompute_every: K, to check the gradients that are computed in segments of K steps; 0, or T and
+                more, checks those of the window as a whole.
+
+        Raises:
+            CharRNNError: no equation is known to give the gradient of some parameter.
         """
         self.T, self.B = inputs.shape
-        self.method, self.tick, self.rng = method, tick, rng
-        self.inputs, self.y = inputs, targets
+        self.model, self.inputs, self.targets = model, inputs, targets
+        self.rng, self.method, self.tick = rng, method, tick
+        self.recompute_every = recompute_every if recompute_every < self.T else 0
         state = np.tanh(rng.standard_normal((self.B, model.state_size)))
-        self.masks: Array | None = None
-        if dropout:
-            self.masks = model.dropout_masks(rng.spawn(self.B), dropout, self.T)
+        self.masks = self._draw_masks(dropout) if dropout else None
+        dtype = np.complex128 if method == "complex" else np.float64
+        self.moved, self.moved_copy = model.like(dtype), model.like(dtype)
+        self.moved.parameters.flat[...] = self.moved_copy.parameters.flat[...] = model.parameters.flat
+        self.state = state.astype(dtype)
+        self.rows = np.zeros((self.T, self.B, model.V), dtype)  # x⟨t⟩, one-hot
+        np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
+
         self.loss, window = model.forward(inputs, targets, state, masks=self.masks)
         self.gradients = model.parameters.like()
         self.dstate = model.backward(window, self.gradients)
         self.dx = model.input_gradient(window)
+        rounding = max(self._rounding() for _ in range(ROUNDINGS))
+        self.tolerance = max(TOLERANCE[method], min(1e-6, 20 * rounding))
+        if self.recompute_every:
+            _, self.gradients, _ = self._in_segments(self.recompute_every, self.masks)
+        self.tags = {name: given_by(name, model.cell) for name, _, _ in self.tensors()}
 
-        self.tolerance = max(TOLERANCE[method], min(1e-6, 20 * self._rounding(model, state)))
+    def _draw_masks(self, dropout: float) -> Array:
+        return self.model.dropout_masks(self.rng.spawn(self.B), dropout, self.T)
 
-        dtype = np.complex128 if method == "complex" else np.float64
-        self.still = model
-        self.model, self._copy = model.like(dtype), model.like(dtype)  # what is moved: at all steps, at one
-        self.model.parameters.flat[...] = self._copy.parameters.flat[...] = model.parameters.flat
-        self.state = state.astype(dtype)
-        self.rows = np.zeros((*inputs.shape, len(model.vocabulary)), dtype)  # x⟨t⟩, one-hot
-        np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
-
-    def _rounding(self, model: CharRNN, state: Array) -> float:
+    def _rounding(self) -> float:
         """How far the gradients move as every number they are made of moves by one rounding, over the largest
-        entry: first every weight, then all that the way forward has left for the way back.
+        entry: first every weight, then all that the forward pass has left for the backward pass.
 
-        Of an ordinary network, a few roundings. Where it magnifies small changes over the steps, or where a
+        In an ordinary network, a few roundings. Where it magnifies small changes over the steps, or where a
         gate is so near to its end that its derivative has lost its digits, no derivative is known to better
         than this.
         """
         eps = np.finfo(np.float64).eps
 
-        def moved(array: Array) -> None:
+        def move(array: Array) -> None:
             array *= 1 + eps * self.rng.choice([-1.0, 1.0], array.shape)
 
-        nearby = model.like()
-        nearby.parameters.flat[...] = model.parameters.flat
-        moved(nearby.parameters.flat)
-        _, window = nearby.forward(self.inputs, self.y, state, masks=self.masks)
+        neighbour, gradients = self.model.like(), self.gradients.like()
+        neighbour.parameters.flat[...] = self.model.parameters.flat
+        move(neighbour.parameters.flat)
+        _, window = neighbour.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
         for memory in window.space.cells:
             for array in memory:
-                moved(array)
-        gradients = nearby.parameters.like()
-        dstate = nearby.backward(window, gradients)
-        pairs = [(gradients[name], self.gradients[name]) for name in gradients] + [(dstate, self.dstate)]
+                move(array)
+        pairs = [(neighbour.backward(window, gradients), self.dstate)]
+        pairs += [(gradients[name], self.gradients[name]) for name in gradients]
         worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300)) for a, b in pairs)
         return worst if math.isfinite(worst) else 0.0
 
     def tensors(self) -> Iterator[tuple[str, Array, Array]]:
         """Everything a window has a gradient for: name, what is moved, its gradient."""
-        for name, view in self.model.parameters.items():
+        for name, view in self.moved.parameters.items():
             yield name, view, self.gradients[name]
         yield "x", self.rows, self.dx
         parts = zip(self.model.states(self.state), self.model.states(self.dstate), strict=True)
         for layer, (states, gradients) in enumerate(parts):
             for name, state, gradient in zip(self.model.cell.states, states, gradients, strict=True):
                 yield name_in_layer(f"{name}0", layer), state, gradient
-
-    def equation(self, name: str) -> str:
-        """The equation that gives a gradient."""
-        base = name.split("[", maxsplit=1)[0]
-        return self.still.cell.given_by.get(base, GIVEN_BY.get(base, "B7"))
 
     def derivatives(self, *, quick: bool, per_step: bool) -> int:
         """How many derivatives that takes, for a progress bar."""
@@ -167,11 +163,10 @@ class GradientCheck:
     def every_entry(self) -> Iterator[Check]:
         """Each entry of each gradient by itself."""
         for name, tensor, gradient in self.tensors():
-            loss = self._loss_of(name)
             slopes = np.empty(tensor.shape)
             for place in np.ndindex(tensor.shape):
-                slopes[place] = self._slope(loss, tensor, place)
-            yield self._compare(name, self.equation(name), gradient, slopes)
+                slopes[place] = self._slope(self._loss_of(name), tensor, place)
+            yield self._compare(name, self.tags[name], gradient, slopes)
 
     def quick(self) -> Iterator[Check]:
         """Each gradient along random directions: a few evaluations, whatever the size.
@@ -188,7 +183,7 @@ class GradientCheck:
                 difference = abs(float(np.sum(gradient * direction)) - slope)
                 error = max(error, _finite(difference / max(norm, abs(slope), 1e-300)))
             passed = error <= self.tolerance
-            yield Check(name, self.equation(name), gradient.shape, norm, error, None, passed)
+            yield Check(name, self.tags[name], gradient.shape, norm, error, None, passed)
 
     def per_step(self) -> Iterator[Check]:
         """Each step's own summand against that step's own copy of the shared parameter.
@@ -196,74 +191,89 @@ class GradientCheck:
         A window's gradient is a sum over its steps; two errors that cancel in the sum show here.
         """
         summands = self._summands()
-        for name, view in self._copy.parameters.items():
+        for name, view in self.moved_copy.parameters.items():
             slopes = np.empty((self.T, *view.shape))
             for t in range(self.T):
                 for place in np.ndindex(view.shape):
-                    slopes[t][place] = self._slope(partial(self._unrolled, t), view, place)
-            yield self._compare(f"{name}⟨t⟩", self.equation(name), summands[name], slopes)
+                    slopes[t][place] = self._slope(partial(self._loss_of_copy, t), view, place)
+            yield self._compare(f"{name}⟨t⟩", self.tags[name], summands[name], slopes)
 
     def properties(self, *, quick: bool = False) -> Iterator[Check]:
-        """What a window's loss must be: a mean over T·B, of losses that depend on no later input and on
-        no other row of the batch, neither its inputs nor its state. ``quick`` tries a few cuts through
-        time in place of all, and halves of the batch in which any two rows are once apart.
+        """What must hold of a window as a whole.
+
+        Its loss is a mean over T·B, of losses that depend on no later input and on no other row of the batch,
+        neither its inputs nor its state. Its gradients are the same in segments. Its logits are the same by
+        the steps of sampling. ``quick`` tries a few cuts through time in place of all, and halves of the
+        batch in which any two rows are once apart.
         """
-        whole = self.model.forward(self.inputs, self.y, self.state, masks=self.masks)[0].real
-        mean = float(self._unmoved.mean())
+        forward = given_by("z", self.model.cell)
+        whole = self.moved.forward(self.inputs, self.targets, self.state, masks=self.masks)[0].real
+        mean = float(self._losses.mean())
         yield self._property("mean", "F4", (self.T, self.B), abs(float(whole) - mean) / abs(mean))
+
         step, row = np.indices((self.T, self.B))
         cuts = np.arange(1, self.T)
         if quick and len(cuts) > QUICK_CUTS:
             cuts = self.rng.choice(cuts, QUICK_CUTS, replace=False)
-        leaks = [self._leak(step >= t, step < t) for t in cuts]
-        yield self._property(
-            "causality", self.equation("z"), (self.T, self.T), max(leaks, default=0.0), exactly=True
-        )
-        some: list[Array] = [np.arange(self.B) == b for b in range(self.B)]
+        leak = max((self._leak(step >= t, step < t) for t in cuts), default=0.0)
+        yield self._property("causality", forward, (self.T, self.T), leak, exactly=True)
+
+        groups: list[Array] = [np.arange(self.B) == b for b in range(self.B)]
         if quick:  # any two rows differ in some binary digit of their numbers
             digits = [np.arange(self.B) >> k & 1 == 1 for k in range((self.B - 1).bit_length())]
-            some = [rows for digit in digits for rows in (digit, ~digit)]
-        leaks = [self._leak(rows[row], ~rows[row], rows) for rows in some]
-        yield self._property(
-            "rows apart", self.equation("z"), (self.B, self.B), max(leaks, default=0.0), exactly=True
-        )
+            groups = [rows for digit in digits for rows in (digit, ~digit)]
+        leak = max((self._leak(rows[row], ~rows[row], rows) for rows in groups), default=0.0)
+        yield self._property("rows apart", forward, (self.B, self.B), leak, exactly=True)
+
+        through_state, size = given_by("a0", self.model.cell), self.gradients.flat.size
+        yield self._property("segments", through_state, (size,), self._error_of_segments())
+        yield self._property("step", "F3", (self.T, self.B, self.model.V), self._error_of_steps())
 
     # -- evaluations of the loss --------------------------------------------------------------------
 
     def _slope(self, loss: Callable[[], Any], tensor: Array, place: Any, direction: Any = 1.0) -> float:
         """The derivative of loss() as ``tensor[place]`` moves along ``direction``."""
-        kept = np.copy(tensor[place])
+        value = np.copy(tensor[place])
         self.tick()
         if self.method == "complex":
-            tensor[place] = kept + 1j * COMPLEX_STEP * direction
+            tensor[place] = value + 1j * COMPLEX_STEP * direction
             slope = loss().imag / COMPLEX_STEP
         else:
             h = CENTRAL_STEP / np.size(direction) ** 0.5
             at = {}
             for k in (-2, -1, 1, 2):
-                tensor[place] = kept + k * h * direction
+                tensor[place] = value + k * h * direction
                 at[k] = loss()
             slope = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h)
-        tensor[place] = kept
+        tensor[place] = value
         return float(slope)
 
     def _loss_of(self, name: str) -> Callable[[], Any]:
         """The window's loss, with the inputs as one-hot rows if it is they that move."""
         x = self.rows if name == "x" else self.inputs
-        return lambda: self.model.forward(x, self.y, self.state, masks=self.masks)[0]
+        return lambda: self.moved.forward(x, self.targets, self.state, masks=self.masks)[0]
 
-    def _nats(self, rows: Array, state: Array) -> Array:
+    def _loss_of_copy(self, step: int) -> Any:
+        """The window's loss, computed step by step, where one of them has the copy of the parameters."""
+        state, logits = self.state, []
+        for t in range(self.T):
+            model, steps = self.moved_copy if t == step else self.moved, slice(t, t + 1)
+            masks = None if self.masks is None else self.masks[:, steps]
+            read, state = model.logits(self.inputs[steps], state, masks=masks)
+            logits.append(read)
+        return layers.cross_entropy_forward(np.concatenate(logits), self.targets)[0]
+
+    def _losses_of(self, rows: Array, state: Array) -> Array:
         """The loss of each character by itself, (T, B), in float64."""
-        logits, _ = self.still.logits(rows, state, masks=self.masks)
-        chosen = np.take_along_axis(logits, self.y[..., np.newaxis], axis=-1)
+        logits, _ = self.model.logits(rows, state, masks=self.masks)
+        chosen = np.take_along_axis(logits, self.targets[..., np.newaxis], axis=-1)
         _, shift, log_total = layers.softmax_forward(logits)
-        nats: Array = (log_total - (chosen - shift))[..., 0]
-        return nats
+        return np.asarray((log_total - (chosen - shift))[..., 0])
 
     @cached_property
-    def _unmoved(self) -> Array:
+    def _losses(self) -> Array:
         """The losses of the characters (T, B) where nothing is moved."""
-        return self._nats(self.rows.real, self.state.real)
+        return self._losses_of(self.rows.real, self.state.real)
 
     def _leak(self, moved: Array, watched: Array, states: Array | None = None) -> float:
         """How much the losses ``watched`` (T, B) change as the inputs ``moved`` (T, B) and the incoming
@@ -273,47 +283,72 @@ class GradientCheck:
         x[moved] += self.rng.standard_normal(x[moved].shape)
         if states is not None:
             state[states] += self.rng.standard_normal(state[states].shape)
-        changes = np.abs(self._nats(x, state) - self._unmoved)[watched]
+        changes = np.abs(self._losses_of(x, state) - self._losses)[watched]
         return _finite(float(changes.max(initial=0.0)))
 
-    def _unrolled(self, own: int) -> Any:
-        """The window's loss, computed step by step, where step ``own`` has the copy of the parameters."""
-        state, logits = self.state, []
-        for t in range(self.T):
-            model, now = self._copy if t == own else self.model, slice(t, t + 1)
-            masks = None if self.masks is None else self.masks[:, now]
-            read, state = model.logits(self.inputs[now], state, masks=masks)
-            logits.append(read)
-        return layers.cross_entropy_forward(np.concatenate(logits), self.y)[0]
+    # -- other ways to the same numbers ---------------------------------------------------------------
+
+    def _in_segments(self, K: int, masks: Array | None) -> tuple[float, Parameters, Array]:
+        """The loss, the gradients and the state after the window as training computes them, in segments."""
+        window = self.inputs, self.targets, self.state.real
+        of_steps = None if masks is None else lambda steps: masks[:, steps]
+        return self.model.loss_and_gradients(*window, masks=of_steps, recompute_every=K)
+
+    def _error_of_segments(self) -> float:
+        """The largest difference of the loss, the gradients and the state from those of the whole window.
+
+        In segments of two steps unless another K is checked; without dropout and with it.
+        """
+        K = self.recompute_every or min(2, self.T - 1)
+        pairs: list[tuple[Any, Any]] = []
+        for masks in (None, self._draw_masks(0.5) if self.masks is None else self.masks):
+            loss, g, after = self._in_segments(0, masks)
+            other_loss, other_g, other_after = self._in_segments(K, masks)
+            pairs += [(other_loss, loss), (other_after, after), *((other_g[name], g[name]) for name in g)]
+        return _largest_error(pairs)
+
+    def _error_of_steps(self) -> float:
+        """The largest difference of the logits and the states that the stepper of sampling computes.
+
+        Each step starts from the window's own state, so that no rounding adds up. It reads all rows at once,
+        and the first by itself, which is another path.
+        """
+        space, pairs = self.model.space(self.T, self.B), []
+        logits, _ = self.model.logits(self.inputs, self.state.real, space)
+        states = [self.state.real, *(space.first(t).state for t in range(1, self.T + 1))]
+        for num_texts, rows in ((self.B, slice(None)), (1, 0)):
+            step = sampling.stepper(self.model, num_texts)
+            for t in range(self.T):
+                found, after = step(self.inputs[t, rows], states[t][rows])
+                pairs += [(found, logits[t, rows]), (after, states[t + 1][rows])]
+        return _largest_error(pairs)
 
     def _summands(self) -> dict[str, Array]:
         """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
-        model, parts = copy.copy(self.still), [self.gradients.like() for _ in range(self.T)]
-        cell: Any = _Recording(model.cell)
+        parts = [self.gradients.like() for _ in range(self.T)]
+        model = copy.copy(self.model)
+        cell: Any = _PerStep(model.cell, parts, model.config.num_layers)
         model.cell = cell
-        _, window = model.forward(self.inputs, self.y, self.state.real, masks=self.masks)
-        inputs = [x.copy() for x in window.inputs]
+        _, window = model.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
+        inputs = [x.copy() for x in window.inputs]  # an embedding is overwritten on the way back
         model.backward(window, self.gradients.like())
-        dlogits, space = window.y_hat, window.space  # what the way back has left in that memory
+        dlogits, space = window.y_hat, window.space  # what the backward pass has left in that memory
         for t, g in enumerate(parts):
-            now = slice(t, t + 1)
-            layers.dense_backward(
-                dlogits[now], window.top[now], model.parameters["W_ya"], g["W_ya"], g["b_y"]
-            )
-            for layer, (dz, memory) in enumerate(reversed(cell.written)):
-                self.still.cell.backward_weights(dz[now], memory.part(now), g.layer(layer))
-                layers.inputs_backward(dz[now], inputs[layer][now], g.layer(layer)["W_ax"])
+            steps = slice(t, t + 1)
+            W_ya = model.parameters["W_ya"]
+            layers.dense_backward(dlogits[steps], window.top[steps], W_ya, g["W_ya"], g["b_y"])
+            for layer, (x, dz) in enumerate(zip(inputs, space.dz, strict=True)):
+                layers.inputs_backward(dz[steps], x[steps], g.layer(layer)["W_ax"])
             if space.e is not None:
-                layers.inputs_backward(space.e[now], window.x[now], g["W_ex"])
+                layers.inputs_backward(space.e[steps], window.x[steps], g["W_ex"])
         return {name: np.array([g[name] for g in parts]) for name in self.gradients}
 
     # -- verdicts -----------------------------------------------------------------------------------
 
     def _compare(self, name: str, equation: str, gradient: Array, slopes: Array) -> Check:
-        scale = max(float(np.abs(gradient).max()), float(np.abs(slopes).max()), 1e-300)
-        errors = np.nan_to_num(np.abs(gradient - slopes) / scale, nan=math.inf)
+        errors = relative_errors(slopes, gradient)
         worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
-        error, norm = _finite(float(errors[worst])), _finite(float(np.linalg.norm(gradient)))
+        error, norm = float(errors[worst]), _finite(float(np.linalg.norm(gradient)))
         where = tuple(map(int, worst))
         return Check(name, equation, gradient.shape, norm, error, where, error <= self.tolerance)
 
@@ -324,20 +359,28 @@ class GradientCheck:
         return Check(name, equation, shape, None, error, None, passed)
 
 
-class _Recording:
-    """A cell that keeps what its weights' gradients are computed from."""
+class _PerStep:
+    """A cell that also writes what each step alone adds to the gradients of W_aa and the biases."""
 
-    def __init__(self, cell: Any):
-        self._cell, self.written = cell, list[tuple[Array, Any]]()
+    def __init__(self, cell: layers.Cell[Any], parts: list[Parameters], num_layers: int):
+        self.cell, self.parts, self.layer = cell, parts, num_layers
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._cell, name)
+        return getattr(self.cell, name)
 
     def backward_weights(self, dz: Array, memory: Any, dw: Any) -> None:
-        self.written.append((dz.copy(), type(memory)(*(array.copy() for array in memory))))
-        self._cell.backward_weights(dz, memory, dw)
+        self.layer -= 1  # the top layer comes first
+        for t, g in enumerate(self.parts):
+            steps = slice(t, t + 1)
+            self.cell.backward_weights(dz[steps].copy(), memory.part(steps), g.layer(self.layer))
+        self.cell.backward_weights(dz, memory, dw)
+
+
+def _largest_error(pairs: list[tuple[Any, Any]]) -> float:
+    """The largest difference between found and expected, over the largest entry of each pair."""
+    return max(float(relative_errors(found, expected).max()) for found, expected in pairs)
 
 
 def _finite(error: float) -> float:
-    """An error that is not a number is as large as can be."""
-    return min(error, sys.float_info.max) if not math.isnan(error) else sys.float_info.max
+    """Treat NaN as the largest float."""
+    return sys.float_info.max if math.isnan(error) else min(error, sys.float_info.max)

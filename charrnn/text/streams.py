@@ -14,7 +14,6 @@ The state a of each row is carried from one window to the next, so that a stream
 
 import math
 import mmap
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -25,22 +24,29 @@ from charrnn.text.vocabulary import Tokens
 class Streams:
     """The training part as B parallel streams, read T characters at a time.
 
-    Every character but the first of the text is a target once, and every character but the last an
-    input once; up to B−1 characters at the end, which do not fill a row, are left out. The last window
-    of the streams is shorter where T does not divide their length.
+    Every character but the first is a target once, and every character but the last an input once; up to
+    B−1 characters at the end, which do not fill a row, are left out. Where T does not divide the length of a
+    stream, windows are of T steps or a little shorter, all as even as can be: so each step of training
+    weighs its characters alike.
+
+    Attributes:
+        inputs: (B, length of a stream) integers.
+        targets: (B, length of a stream) integers, the character after each input.
+        batch_size: B, at most what the text fills.
+        seq_length: T, the steps of the longest window.
     """
 
     def __init__(self, tokens: Tokens, batch_size: int, seq_length: int):
         """Cut ``tokens`` (n,) into streams.
 
         Raises:
-            TextError: not even one row of one window can be filled.
+            TextError: the text does not fill one row of one window.
         """
         if len(tokens) <= seq_length:
             raise TextError(
                 f"the training part has {len(tokens):,} characters; one window needs "
-                f"{seq_length + 1:,} (--seq-length and the character after). "
-                "Lower --seq-length or give a longer text"
+                f"{seq_length + 1:,} (`seq_length` and the character after). "
+                "Lower `seq_length` or give a longer text"
             )
         self._tokens = tokens
         self.seq_length = seq_length
@@ -52,33 +58,33 @@ class Streams:
         self.targets = plain[1 : n + 1].reshape(self.batch_size, length)
 
     def __len__(self) -> int:
-        """Windows in one pass over the text."""
+        """Count the windows of one pass over the text."""
         return math.ceil(self.inputs.shape[1] / self.seq_length)
 
     def characters(self, steps: int) -> int:
-        """How many characters so many steps train on."""
+        """Count the characters that ``steps`` steps train on."""
         epochs, windows = divmod(steps, len(self))
-        per_row = epochs * self.inputs.shape[1] + windows * self.seq_length
-        return self.batch_size * per_row
+        return self.batch_size * (epochs * self.inputs.shape[1] + self._start(windows))
+
+    def _start(self, index: int) -> int:
+        """Return the first step of a window."""
+        return self.inputs.shape[1] * index // len(self)
 
     def __getitem__(self, index: int) -> tuple[Tokens, Tokens]:
-        """Inputs and targets of one window, (T, B) integers each."""
+        """Return inputs and targets of one window, (T, B) integers each."""
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        here = slice(index * self.seq_length, (index + 1) * self.seq_length)
+        here = slice(self._start(index), self._start(index + 1))
         window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
         release(self._tokens)
         return window
 
-    def __iter__(self) -> Iterator[tuple[Tokens, Tokens]]:
-        return (self[index] for index in range(len(self)))
-
 
 def release(tokens: Tokens) -> None:
-    """Let go of the pages of a memory-mapped text that have been read.
+    """Release the pages of a memory-mapped text that have been read; an ordinary array is left alone.
 
-    They would count as this process's memory for as long as the system has some to spare. Should they be
-    wanted again, the system still has them in its own cache. Nothing happens to an ordinary array.
+    They would count as this process's memory until the system runs short of it. If they are read again, the
+    system still has them in its page cache.
     """
     pages = getattr(tokens, "_mmap", None)
     if pages is not None and hasattr(mmap, "MADV_DONTNEED"):

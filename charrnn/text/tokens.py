@@ -1,61 +1,94 @@
-"""The encoded text on disk: made once, checked whenever it is used again, and mapped into memory.
+"""Token files: an encoded text on disk, checked whenever it is used, and mapped into memory.
 
     a line of JSON      what it was made from and how, and the vocabulary; padded with spaces to 64 bytes
     the ids             1, 2 or 4 bytes each, little-endian
     32 bytes            the SHA-256 of all that stands before
 
-A file that was torn, cut or changed does not have its own hash any more, and is made anew.
+A token file that was torn, cut or changed no longer has its own hash, and may be replaced. A file that is no
+token file is never replaced by one, and no link, pipe or device is opened in place of one.
 """
 
 import hashlib
 import json
+import os
+import re
 import stat
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from charrnn.errors import RunError, TextError
 from charrnn.files import write_whole
-from charrnn.text.reading import PIECE, Origin, Progress
+from charrnn.text.reading import PIECE, Origin, Progress, silent
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
 TOKENS = "tokens.bin"  # its name in the folder of a run
 FORMAT = "charrnn tokens 1"
+BEGINNING = b'{"format": "charrnn tokens '  # of a token file of any version
 ALIGNED = 64
-LONGEST_HEADER = 2**26
+LONGEST_HEADER = 2_000_000  # bytes
 HASH = 32  # bytes
-ABANDONED = 86_400  # seconds since anything was written to it
+ABANDONED = 86_400  # seconds since a temporary file was written to
 
 
-def place(cache: Path, sha256: str, encoding: str | None) -> Path:
-    """The file itself; or in a folder, the file of that text, named after its hash."""
-    if cache.name == TOKENS:  # of a run, whatever has been put in its place
-        return cache
-    return cache / f"{sha256[:32]}.{encoding or 'bytes'}.bin" if cache.is_dir() else cache
+class Header(BaseModel):
+    """The first line of a token file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: str = Field(pattern=f"^{FORMAT}$")
+    count: int = Field(ge=1, lt=2**60)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sizes: tuple[Annotated[int, Field(ge=0, lt=2**60)], ...]
+    encoding: str | None
+    symbols: list[Annotated[int, Field(ge=0, le=0x10FFFF)]]
+
+
+def token_file_name(sha256: str, encoding: str | None) -> str:
+    """Name the token file of a text in a folder of several."""
+    return f"{sha256[:32]}.{encoding or 'bytes'}.bin"
+
+
+def place(cache: Path, origin: Origin) -> Path:
+    """Find the token file of a text: ``cache`` itself, or a file in it that is named after the hash."""
+    if cache.name != TOKENS and cache.is_dir():
+        return cache / token_file_name(origin.sha256, origin.encoding)
+    return cache  # of a run: whatever is in its place
 
 
 def nearest_folder(cache: Path) -> Path:
-    """The folder it is in, or will be; the nearest one above that there is."""
+    """Find the folder that a cache is or will be in, or the nearest one above that exists."""
     return next(path for path in (cache.absolute(), *cache.absolute().parents) if path.is_dir())
 
 
-def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Tokens], count: int) -> None:
-    """Write a text's ids, ``count`` of them in pieces, whole or not at all.
+def has_header(origin: Origin, vocabulary: Vocabulary) -> bool:
+    """Say whether the header of this text's token file is short enough to be read again."""
+    return len(first_line(origin, vocabulary, 2**59)) <= LONGEST_HEADER
 
-    Raises:
-        RunError: the disk is full, or the folder cannot be written to.
-    """
-    header = {"format": FORMAT, "count": count, **asdict(origin)}
-    header["symbols"] = vocabulary.symbols.tolist()
+
+def first_line(origin: Origin, vocabulary: Vocabulary, count: int) -> bytes:
+    """Make the header of a token file."""
+    header = {"format": FORMAT, "count": count, **asdict(origin), "symbols": vocabulary.symbols.tolist()}
     line = json.dumps(header).encode()
-    line += b" " * (-(len(line) + 1) % ALIGNED) + b"\n"
+    return line + b" " * (-(len(line) + 1) % ALIGNED) + b"\n"
+
+
+def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Tokens], count: int) -> Tokens:
+    """Write a text's ids, ``count`` of them in pieces, whole or not at all; an older token file is replaced.
+
+    Returns: (count,) the ids, mapped into memory: those written here, even if another process replaces them.
+    """
+    must_be_replaceable(path)
+    line = first_line(origin, vocabulary, count)
     dtype = vocabulary.dtype.newbyteorder("<")
+    mapped: list[Tokens] = []
 
     def put(file: BinaryIO) -> None:
         digest = hashlib.sha256(line)
@@ -65,43 +98,76 @@ def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Toke
             digest.update(blob)
             file.write(blob)
         file.write(digest.digest())
+        file.flush()
+        if os.name == "posix":  # elsewhere a mapped file cannot be renamed
+            mapped.append(np.memmap(file, dtype, "r", len(line), (count,)))
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be written: {error.strerror}") from None
-    mark = "new" if path.name == TOKENS else f"{uuid.uuid4().hex}.new"  # runs may share it, and the writing
-    write_whole(path, put, mark)
-    for old in path.parent.glob(f".{path.name}.*.new"):  # of writers that were killed
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > ABANDONED:
+    write_whole(path, put, f"{uuid.uuid4().hex}.new")  # several processes may write it at once
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.new")
+    with suppress(OSError):
+        for old in path.parent.iterdir():  # of writers that were killed
+            if temporary.fullmatch(old.name) and time.time() - old.lstat().st_mtime > ABANDONED:
                 old.unlink()
+    return mapped[0] if mapped else read(path, silent, origin.__eq__)[2]
 
 
-def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:
-    """What the tokens were made from, their vocabulary, and the tokens (n,), mapped into memory.
+def must_be_replaceable(path: Path) -> None:
+    """Refuse to write a token file in place of anything but a token file, whole or damaged."""
+    try:
+        with opened(path) as file:
+            if file.read(len(BEGINNING)) == BEGINNING:
+                return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        pass
+    raise RunError(
+        f"{path}: is not a token file, so the encoded text does not replace it. Move it away, or choose "
+        "another folder with `out` or `cache_dir`"
+    )
 
-    Raises:
-        RunError: the file is missing or damaged.
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file; a ValueError if there is a link, a pipe, a device or a folder in its place."""
+    if stat.S_ISREG(path.lstat().st_mode):  # opening a device may do something already
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+    raise ValueError("not a regular file")
+
+
+def read(
+    path: Path, progress: Progress, fits: Callable[[Origin], bool] = lambda origin: True
+) -> tuple[Origin, Vocabulary, Tokens]:
+    """Read what the tokens were made from, their vocabulary, and the tokens (n,), mapped into memory.
+
+    Arguments:
+        fits: whether a text of that origin is wanted; if not, its ids are not read.
     """
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise ValueError("a link, a pipe or a folder")
-        with path.open("rb") as file:
+        with opened(path) as file:
             line = file.readline(LONGEST_HEADER)
-            header = json.loads(line)
-            if header["format"] != FORMAT:
-                raise ValueError("another format")
-            sizes = tuple(map(int, header["sizes"]))
-            origin = Origin(header["sha256"], sizes, header["encoding"])
-            dtype = np.uint32 if origin.encoding else np.uint8
-            vocabulary = Vocabulary(np.array(header["symbols"], dtype))
-            if origin.encoding is None and len(vocabulary) != 256:
+            if not line.endswith(b"\n"):
+                raise ValueError("no header")
+            header = Header.model_validate_json(line)
+            origin = Origin(header.sha256, header.sizes, header.encoding)
+            vocabulary = Vocabulary(np.array(header.symbols, np.uint32 if header.encoding else np.uint8))
+            if header.encoding is None and len(vocabulary) != 256:
                 raise ValueError("not all bytes")
-            ids, count = vocabulary.dtype.newbyteorder("<"), int(header["count"])
-            rest = count * ids.itemsize
-            if count < 1 or path.stat().st_size != len(line) + rest + HASH:
+            ids = vocabulary.dtype.newbyteorder("<")
+            rest = header.count * ids.itemsize
+            if os.fstat(file.fileno()).st_size != len(line) + rest + HASH:
                 raise ValueError("another length")
+            if not fits(origin):
+                raise RunError(f"{path}: made from another text, or read in another way")
             digest = hashlib.sha256(line)
             with progress("checking", rest) as done:
                 while rest:
@@ -111,28 +177,26 @@ def read(path: Path, progress: Progress) -> tuple[Origin, Vocabulary, Tokens]:
                     digest.update(piece)
                     rest -= len(piece)
                     done(len(piece))
-            if file.read() != digest.digest():
+            if file.read(HASH + 1) != digest.digest():
                 raise ValueError("another hash")
-            return origin, vocabulary, np.memmap(file, ids, "r", len(line), (count,))
+            return origin, vocabulary, np.memmap(file, ids, "r", len(line), (header.count,))
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (TextError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (TextError, ValueError, OverflowError):
         raise RunError(f"{path}: damaged: not a whole file of an encoded text") from None
 
 
 def look_up(
     cache: Path, origin: Origin, vocabulary: Vocabulary | None, notes: list[str], progress: Progress
 ) -> tuple[Tokens, Vocabulary] | None:
-    """What stands in the cache, if it fits; ``notes`` says why it does not."""
-    path = place(cache, origin.sha256, origin.encoding)
-    if not path.exists() and not path.is_symlink():
+    """Find the tokens of a text in a cache; a note says why what is there is replaced."""
+    path = place(cache, origin)
+    if not os.path.lexists(path):
         return None
     try:
-        made_from, found, tokens = read(path, progress)
+        _, found, tokens = read(path, progress, origin.__eq__)
     except RunError as error:
-        notes.append(f"{error}; it is made anew")
-        return None
-    if made_from != origin:
-        notes.append(f"{path}: was made from another text, or read in another way; it is made anew")
+        must_be_replaceable(path)
+        notes.append(f"{error}; it is replaced")
         return None
     return (tokens, found) if vocabulary in (None, found) else None

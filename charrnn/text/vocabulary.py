@@ -14,28 +14,33 @@ Tokens = NDArray[Any]  # unsigned integers, as narrow as the vocabulary allows
 
 
 class Vocabulary:
-    """The characters a model knows, sorted, each with its index.
+    """The characters that a model knows, sorted, each with its index.
 
-    ``symbols`` holds their code points as uint32; or, for a vocabulary of bytes, the 256 byte values as
-    uint8. Its dtype is what tells the two apart.
+    Attributes:
+        symbols: (V,) code points as uint32; or, for a vocabulary of bytes, the 256 byte values as uint8. The
+            dtype is what tells the two apart.
     """
 
     def __init__(self, symbols: NDArray[np.unsignedinteger]):
-        """From sorted distinct symbols; see ``of_text`` and ``of_bytes`` for the usual ways."""
+        """Take sorted distinct symbols; ``of_text`` and ``of_bytes`` are the usual constructors.
+
+        Raises:
+            TextError: they are no sorted distinct code points, or fewer than two.
+        """
         if symbols.ndim != 1 or symbols.dtype not in (np.uint8, np.uint32) or len(symbols) < 2:
-            raise TextError("a vocabulary is a row of at least two uint8 or uint32 symbols")
+            raise TextError("a vocabulary has at least two symbols, uint8 or uint32, on one axis")
         if np.any(symbols[1:] <= symbols[:-1]) or symbols[-1] > 0x10FFFF:
             raise TextError("a vocabulary's symbols are distinct code points in ascending order")
         self.symbols = symbols
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """The distinct characters (Unicode code points) of ``text``."""
+        """Take the distinct characters (Unicode code points) of ``text``."""
         return cls(np.unique(code_points(text)).astype(np.uint32))
 
     @classmethod
     def of_bytes(cls) -> Self:
-        """All 256 byte values."""
+        """Take all 256 byte values."""
         return cls(np.arange(256, dtype=np.uint8))
 
     @property
@@ -45,7 +50,7 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of its tokens: the narrowest unsigned integers that count to V − 1."""
+        """The dtype of its tokens: the narrowest unsigned integers that hold V − 1."""
         return np.min_scalar_type(len(self) - 1)
 
     def __len__(self) -> int:
@@ -58,7 +63,7 @@ class Vocabulary:
             and np.array_equal(self.symbols, other.symbols)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # an array within: compared, never a key
+    __hash__ = None  # type: ignore[assignment]  # it holds an array: compared, never a key
 
     def __repr__(self) -> str:
         if self.is_bytes:
@@ -66,10 +71,11 @@ class Vocabulary:
         return f"Vocabulary({len(self)} characters: {''.join(map(chr, self.symbols[:80]))!r})"
 
     def encode(self, text: str | bytes, *, ignore_unknown: bool = False) -> Tokens:
-        """The indices of the characters of ``text``, (n,).
+        """Return the indices of the characters of ``text``, (n,).
 
-        A vocabulary of bytes takes bytes, or a string as its UTF-8 bytes. Characters that are not in the
-        vocabulary are dropped if ``ignore_unknown`` is set.
+        Arguments:
+            text: a string, or its UTF-8 bytes; for a vocabulary of bytes, any bytes.
+            ignore_unknown: drop characters that are not in the vocabulary.
 
         Raises:
             TextError: ``text`` has characters that are not in the vocabulary; it names them.
@@ -88,19 +94,19 @@ class Vocabulary:
         return indices.astype(self.dtype)
 
     def unknown(self, points: NDArray[np.integer]) -> TextError:
-        """The error that names these code points, which are not in the vocabulary."""
+        """Make the error that names these code points, which are not in the vocabulary."""
         points = np.unique(points)
         names = ", ".join(f"{chr(p)!r} (U+{p:04X})" for p in points[:8])
         more = f" and {len(points) - 8} more" if len(points) > 8 else ""
         return TextError(
             f"the model does not know {names}{more}: the text it learned from has only "
-            f"{len(self)} distinct characters. --ignore-unknown drops what it does not know"
+            f"{len(self)} distinct characters. `ignore_unknown` drops what it does not know"
         )
 
     def encode_pieces(self, pieces: Iterable[Symbols], *, ignore_unknown: bool = False) -> Iterator[Tokens]:
-        """The indices of symbols that are in the vocabulary, (n,) for each piece of n of them.
+        """Return the indices of symbols that are in the vocabulary, (n,) for each piece of n.
 
-        Others are dropped if ``ignore_unknown`` is set, and are not looked for if not.
+        Others are dropped if ``ignore_unknown`` is set, and must not occur otherwise.
         """
         if self.is_bytes:
             yield from pieces
@@ -113,13 +119,13 @@ class Vocabulary:
             yield index.take(piece[known[piece]] if ignore_unknown else piece)
 
     def decode(self, tokens: Iterable[int] | Tokens) -> str:
-        """The text of these indices; for a vocabulary of bytes, their UTF-8 text, errors replaced."""
+        """Return the text of these indices; of a vocabulary of bytes, as UTF-8 with errors replaced."""
         if self.is_bytes:
             return self.decode_bytes(tokens).decode(errors="replace")
         return "".join(map(chr, self.symbols[np.asarray(tokens, np.intp)].tolist()))
 
     def decode_bytes(self, tokens: Iterable[int] | Tokens) -> bytes:
-        """The bytes of these indices: UTF-8 text, or whatever bytes a vocabulary of bytes names."""
+        """Return the bytes of these indices: the text as UTF-8, or those of a vocabulary of bytes."""
         if self.is_bytes:
             return np.asarray(tokens, np.uint8).tobytes()
         return self.decode(tokens).encode("utf-8", "surrogatepass")

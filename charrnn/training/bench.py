@@ -18,7 +18,7 @@ from charrnn.config import BenchConfig, TrainConfig
 from charrnn.model.charrnn import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
-from charrnn.training.shards import Shards, available_cores
+from charrnn.training.shards import Shards, available_cores, can_start_workers
 
 PEAK_SIZE = 2048  # rows and columns: 17 GFLOP
 
@@ -67,6 +67,8 @@ def thread_counts(cores: int) -> list[int]:
 def plan(config: BenchConfig) -> list[tuple[int, int]]:
     """What to measure: numbers of threads, each with half, all and twice the rows."""
     threads = thread_counts(available_cores()) if config.threads == "auto" else [config.threads]
+    if not can_start_workers():
+        threads = [1]
     rows = sorted({max(1, config.batch_size // 2), config.batch_size, 2 * config.batch_size})
     return sorted({(min(n, B), B) for n in threads for B in rows})  # no shard without a row, as in training
 

@@ -99,11 +99,23 @@ def global_norm(gradients: Array) -> float:
     return math.sqrt(float(np.dot(gradients, gradients)))
 
 
-def clip_by_norm(gradients: Array, limit: float) -> None:
-    """Shorten the whole vector to the length ``limit`` if it is longer, in place (Pascanu et al. 2013)."""
-    norm = global_norm(gradients)
+def clip_by_norm(gradients: Array, limit: float, norm: float | None = None) -> None:
+    """Shorten the whole vector to the length ``limit`` if it is longer, in place (Pascanu et al. 2013).
+
+    Arguments:
+        norm: its length, where that is known already.
+    """
+    norm = global_norm(gradients) if norm is None else norm
     if norm > limit:
         gradients *= limit / norm
+
+
+def clip(gradients: Array, norm: float, config: OptimizerConfig) -> None:
+    """Clip a gradient of length ``norm`` as the settings say, in place: each entry, then the whole."""
+    if config.clip_value:
+        clip_by_value(gradients, config.clip_value)
+    if config.clip_norm:
+        clip_by_norm(gradients, config.clip_norm, None if config.clip_value else norm)
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:

@@ -1,19 +1,19 @@
 """A batch split by rows over processes, its gradients summed in a fixed order.
 
-Each shard has rows, buffers and a gradient vector of its own and one BLAS thread, for on products this
-small BLAS's own threads cost more than they bring. This process computes the first shard, a worker each
-of the others. They share a block of memory; down a pipe go only the word to begin and the loss that
-comes back, so that a worker that dies is noticed as the end of its pipe, and one whose run has died ends
-with it. (Threads wait for the interpreter between any two short NumPy calls: tests/benchmarks/README.md
-has both.)
+Each shard has rows, memory and a gradient vector of its own and one BLAS thread, for on products this small
+BLAS's own threads cost more than they bring. This process computes the first shard, a worker each of the
+others. They share a block of memory; down a pipe go only the word to begin and the loss that comes back, so
+that a worker that dies is noticed as the end of its pipe, and one whose run has died ends with it. (Threads
+wait for the interpreter between any two short NumPy calls: tests/benchmarks/README.md has both.)
 
-The sum is always taken in the order of the rows: the same seed and the same number of threads give the
-same bits.
+The sum is always taken in the order of the rows: the same seed and the same number of threads give the same
+bits.
 """
 
 import mmap
 import os
 import pickle
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -23,8 +23,7 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,9 +33,12 @@ from charrnn.layers import Array
 from charrnn.model import CharRNN, segments
 from charrnn.model.parameters import Parameters
 from charrnn.model.window import Space
+from charrnn.signals import StopRequests
 
 LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to share
 LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway
+PATIENCE = 10.0  # seconds: how long a worker that stands still is waited for once the run is asked to stop
+LOOK_EVERY = 0.5  # seconds: how often, while waiting, that is asked
 
 
 def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
@@ -65,6 +67,26 @@ def choose_threads(threads: str | int, batch_size: int, hidden_size: int) -> int
     return max(1, min(available_cores(), batch_size // LEAST_ROWS))
 
 
+def within_cores(threads: str | int) -> str | int:
+    """As many threads, but no more than there are cores."""
+    return threads if isinstance(threads, str) else min(threads, available_cores())
+
+
+def can_start_workers() -> bool:
+    """Whether there is a Python interpreter to start; a program that embeds one, or is frozen, has none."""
+    return bool(sys.executable) and os.access(sys.executable, os.X_OK) and not getattr(sys, "frozen", False)
+
+
+class Plan(NamedTuple):
+    """What all shards of a run agree on."""
+
+    seq_length: int  # T, of the longest window
+    batch_size: int  # B, of all shards together
+    threads: int
+    recompute_every: int  # 0 keeps all activations
+    dropout: float
+
+
 class Shards:
     """Computes the loss and gradients of whole batches; use it as a context manager."""
 
@@ -76,15 +98,19 @@ class Shards:
         threads: int,
         recompute_every: int = 0,
         dropout: float = 0.0,
+        stop: StopRequests | None = None,
     ):
-        """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
+        """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows.
+
+        Arguments:
+            stop: once it holds a signal, a worker that stands still is no longer waited for.
+        """
         bounds = [batch_size * i // threads for i in range(threads + 1)]
         self.gradients = model.parameters.like()  # of the last batch
-        self._model = model
+        self._model, self._stop = model, stop or StopRequests()
+        self._plan = Plan(seq_length, batch_size, threads, recompute_every, dropout)
         self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._recompute_every, self._dropout = recompute_every, dropout
-        self._space = space_for(model, seq_length, bounds[1], recompute_every, dropout)
-        self._sizes = seq_length, batch_size, threads
+        self._space = space_for(model, self._plan, bounds[1])
         self._workers: list[Worker] = []
         self._stack = ExitStack()
 
@@ -92,10 +118,9 @@ class Shards:
         with ExitStack() as stack:  # what has begun ends, should a worker fail to start
             stack.enter_context(threadpool_limits(1, "blas"))
             if len(self._rows) > 1:
-                self._memory = Memory(self._model, *self._sizes)
+                self._memory = Memory(self._model, self._plan)
             for i, rows in enumerate(self._rows[1:]):
-                how = self._recompute_every, self._dropout
-                worker = Worker(self._model, self._memory, self._sizes, i, rows, *how)
+                worker = Worker(self._model, self._memory, self._plan, i, rows)
                 stack.callback(worker.end)
                 self._workers.append(worker)
             if self._workers:
@@ -103,12 +128,7 @@ class Shards:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     @property
@@ -124,23 +144,21 @@ class Shards:
         """As the model's own, for inputs and targets (T, B) and a state (B, S).
 
         Arguments:
-            seed: of the dropout masks. Each row draws its own from it, so that the number of shards does
-                not matter to them.
+            seed: of the dropout masks. Each row draws its own from it, so that the number of shards does not
+                matter to them.
 
         Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, S).
 
         Raises:
-            WorkerError: a worker process has ended.
+            WorkerError: a worker process has ended, or stands still while the run is asked to stop.
             Exception: what a shard raises, a MemoryError for one.
         """
         if len(self._workers) < len(self._rows) - 1:
             raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
         try:
             return self._loss_and_gradients(inputs, targets, state, seed)
-        except (
-            BaseException
-        ):  # a worker may still be at this batch: its reply must not pass for the next one's
-            self._stack.close()
+        except BaseException:
+            self._stack.close()  # a worker may still be at this batch: its reply must not pass for the next's
             raise
 
     def _loss_and_gradients(
@@ -155,69 +173,70 @@ class Shards:
             worker.begin(T, seed)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows]
-        masks = masks_of(self._model, seed, rows, self._dropout)
-        loss, after = one_shard(self._model, *part, masks, self._recompute_every, self._space, self.gradients)
+        loss, after = one_shard(self._model, self._plan, *part, seed, rows, self._space, self.gradients)
         if not self._workers:
             return loss, self.gradients.flat, after
         loss *= rows.stop / B  # the loss of a shard, and so its gradient, is the mean over its own rows
         self.gradients.flat *= rows.stop / B
         for worker, partial in zip(self._workers, shared.gradients, strict=True):
             share = (worker.rows.stop - worker.rows.start) / B
-            loss += share * worker.finish()
+            loss += share * worker.finish(self._stop)
             self.gradients.flat += np.multiply(partial, share, out=partial)
         shared.state[rows] = after
         return loss, self.gradients.flat, shared.state.copy()
 
 
-def space_for(model: CharRNN, T: int, B: int, recompute_every: int, dropout: float) -> Space:
-    """Memory for a shard of B rows, of windows of up to T steps."""
-    return model.space(min(recompute_every or T, T), B, dropout=dropout > 0)
+def space_for(model: CharRNN, plan: Plan, rows: int) -> Space:
+    """Memory for a shard of so many rows."""
+    T = plan.seq_length
+    return model.space(min(plan.recompute_every or T, T), rows, dropout=plan.dropout > 0)
 
 
 def masks_of(
     model: CharRNN, seed: Sequence[int], rows: slice, dropout: float
 ) -> Callable[[slice], Array] | None:
-    """What draws the dropout masks of some rows, for any of a window's steps; None where nothing is dropped.
+    """A function that draws the dropout masks of some rows for steps of a window; None without dropout.
 
     So a window of which few activations are kept need not keep the masks either.
     """
     if not dropout:
         return None
 
-    def masks(now: slice) -> Array:
+    def masks(steps: slice) -> Array:
         rngs = []
         for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
             numbers = np.random.PCG64([*seed, row + 1])
-            numbers.advance(now.start * model.config.num_layers * model.config.hidden_size)
+            numbers.advance(steps.start * model.config.num_layers * model.config.hidden_size)
             rngs.append(np.random.Generator(numbers))
-        return model.dropout_masks(rngs, dropout, now.stop - now.start)
+        return model.dropout_masks(rngs, dropout, steps.stop - steps.start)
 
     return masks
 
 
 def one_shard(
     model: CharRNN,
-    inputs: Array,
-    targets: Array,
-    state: Array,
-    masks: Callable[[slice], Array] | None,
-    recompute_every: int,
+    plan: Plan,
+    inputs: Array,  # (T, b), b rows of the batch
+    targets: Array,  # (T, b)
+    state: Array,  # (b, S)
+    seed: Sequence[int],
+    rows: slice,
     space: Space,
-    gradients: Parameters,
+    gradients: Parameters,  # written
 ) -> tuple[float, Array]:
-    """The loss of some rows, the mean over them, and the state after; ``gradients`` is written."""
-    how: Any = {"recompute_every": recompute_every, "space": space, "masks": masks}
+    """The loss of some rows of the batch, the mean over them, and the state after (b, S)."""
+    how: Any = {"masks": masks_of(model, seed, rows, plan.dropout), "recompute_every": plan.recompute_every}
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-        return segments.loss_and_gradients(model, inputs, targets, state, gradients, **how)
+        return segments.loss_and_gradients(model, inputs, targets, state, gradients, space=space, **how)
 
 
 class Memory:
     """What the processes share: arrays in one block of memory that no file's name leads to."""
 
-    def __init__(self, model: CharRNN, seq_length: int, batch_size: int, threads: int, file: Any = None):
+    def __init__(self, model: CharRNN, plan: Plan, file: Any = None):
         """A new block, or the one that another process has made and calls ``file``."""
         P, dtype = model.parameters.flat.size, model.dtype
-        T, B, S = seq_length, batch_size, model.state_size
+        T, B, S, threads = plan.seq_length, plan.batch_size, model.state_size, plan.threads
         tokens = np.dtype(np.intp)
         kinds = [
             ((P,), dtype),
@@ -259,17 +278,8 @@ def open_block(size: int, file: Any = None) -> tuple[Any, mmap.mmap]:
 class Worker:
     """A process that computes one shard."""
 
-    def __init__(
-        self,
-        model: CharRNN,
-        memory: Memory,
-        sizes: tuple[int, int, int],
-        index: int,
-        rows: slice,
-        recompute_every: int,
-        dropout: float,
-    ):
-        """Start it; ``sizes`` are those that ``memory`` was made with."""
+    def __init__(self, model: CharRNN, memory: Memory, plan: Plan, index: int, rows: slice):
+        """Start it; ``index`` counts the workers."""
         self.rows = rows
         path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # '' too, the folder we are in
         self._process = subprocess.Popen(
@@ -286,14 +296,23 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._words, self._replies = self._process.stdin, self._process.stdout
-        self._send((model, sizes, memory.file, index, rows, recompute_every, dropout))
+        self._selector = (
+            None if sys.platform == "win32" else selectors.DefaultSelector()
+        )  # not of pipes there
+        if self._selector:
+            self._selector.register(self._replies, selectors.EVENT_READ)
+        self._send((model, plan, memory.file, index, rows))
 
     def begin(self, T: int, seed: Sequence[int]) -> None:
         """Have it compute the window of T steps that lies in the shared memory."""
         self._send((T, seed))
 
-    def finish(self) -> float:
+    def finish(self, stop: StopRequests) -> float:
         """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
+        began = time.monotonic()
+        while self._selector and not self._selector.select(LOOK_EVERY):
+            if stop.signal and time.monotonic() - max(began, stop.since) > PATIENCE:
+                raise WorkerError(f"{self._name} has not answered for {PATIENCE:g} seconds")
         try:
             reply = pickle.load(self._replies)
         except (EOFError, OSError, pickle.UnpicklingError):
@@ -306,9 +325,15 @@ class Worker:
         """End the process, whatever it is doing: it holds nothing that is needed."""
         self._process.kill()
         self._process.wait()
+        if self._selector:
+            self._selector.close()
         for pipe in (self._words, self._replies):
             with suppress(OSError):  # words that it has not read
                 pipe.close()
+
+    @property
+    def _name(self) -> str:
+        return f"the worker process of rows {self.rows.start} to {self.rows.stop - 1}"
 
     def _send(self, message: object) -> None:
         try:
@@ -323,11 +348,8 @@ class Worker:
         except subprocess.TimeoutExpired:  # what it said made no sense, but it lives
             self._process.kill()
             code = self._process.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return WorkerError(
-            f"the worker process of rows {self.rows.start} to {self.rows.stop - 1} {how}. If memory is "
-            "short, lower --batch-size or --threads"
-        )
+        end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return WorkerError(f"{self._name} {end}. If memory is short, lower `batch_size` or `threads`")
 
 
 def work() -> None:
@@ -336,18 +358,17 @@ def work() -> None:
     sys.stdout = sys.stderr  # nothing else may come between the replies
     ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
     with suppress(*ended), threadpool_limits(1, "blas"):
-        model, sizes, file, index, rows, recompute_every, dropout = pickle.load(words)
-        memory = Memory(model, sizes[0], sizes[1], sizes[2], file)
+        model, plan, file, index, rows = pickle.load(words)
+        memory = Memory(model, plan, file)
         model.parameters = model.parameters.like(memory.parameters)
         gradients = model.parameters.like(memory.gradients[index])
-        space = space_for(model, sizes[0], rows.stop - rows.start, recompute_every, dropout)
+        space = space_for(model, plan, rows.stop - rows.start)
         while True:
             T, seed = pickle.load(words)
             reply: float | Exception
             try:
                 part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
-                masks = masks_of(model, seed, rows, dropout)
-                reply, memory.state[rows] = one_shard(model, *part, masks, recompute_every, space, gradients)
+                reply, memory.state[rows] = one_shard(model, plan, *part, seed, rows, space, gradients)
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

@@ -10,29 +10,25 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from threadpoolctl import threadpool_limits
 
 from charrnn.config import TrainConfig
-from charrnn.errors import RunError
 from charrnn.layers import Array
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
 from charrnn.model import CharRNN
-from charrnn.runs.checkpoint import METRICS, METRICS_BYTES, load, open_plain, read_note
-from charrnn.text.corpus import Corpus, Parts
-from charrnn.text.reading import silent
-from charrnn.text.tokens import TOKENS
-from charrnn.text.tokens import read as read_tokens
+from charrnn.runs import read_note
+from charrnn.runs.metrics import METRICS, METRICS_BYTES
+from charrnn.runs.npz import open_plain
+from charrnn.text.corpus import Parts
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.views.features import is_code
+from charrnn.views.plotting import LINE_BYTES, Curve
 from charrnn.views.reach import by_distance, reach, windows
 from charrnn.views.units import name_units, text_of
 
@@ -40,7 +36,6 @@ Precision = Literal["int8", "float16", "float32"]
 Which = Literal["best", "last"]
 
 POINTS = 400  # the most points of a curve
-LINE_BYTES = 4096  # the longest line of metrics.jsonl
 COUNTED = 4_000_000  # the longest text in which n-grams are counted: more would take seconds
 STUDIED = 40_000  # characters that units are named on
 SHOWN = 2_400  # characters to look into
@@ -48,28 +43,6 @@ DISTANCES = 200  # steps that a loss is sent back
 SENT_BACK = 64  # losses whose median is drawn, fewer of a wide network: they take memory
 NEW_CONTENT = {"rnn": 0, "gru": 2, "lstm": 2}  # the gate of W_aa that writes it: all of it, n, g
 BEFORE = 100  # characters read before those steps, so that no state is that of a text's start
-
-
-def page(
-    runs: Iterable[Path], *, which: Which = "best", precision: Precision = "int8", text: str = ""
-) -> str:
-    """The page of one or several runs.
-
-    Arguments:
-        runs: folders of runs.
-        which: the network of the best validation, or the last.
-        precision: in which weights are stored.
-        text: what to show and to name units on; if not given, the end of a run's own text, of which the test
-            part is left alone.
-
-    Returns: HTML.
-
-    Raises:
-        RunError: a folder is not a run, is damaged, or has no text of its own and none is given.
-        TextError: the text has characters that a network does not know.
-    """
-    with threadpool_limits(1, "blas"):  # more would wait for one another between small products
-        return render({"runs": [gather(run, which, precision, text) for run in runs]})
 
 
 def render(data: dict[str, Any]) -> str:
@@ -97,23 +70,29 @@ def source_hash(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
 
 
-def gather(run: Path, which: Which, precision: Precision, text: str = "") -> dict[str, Any]:
-    """All that the page shows of a run, as JSON takes it. See ``page``."""
-    model, note = load(run, which), read_note(run)
-    config = TrainConfig(**note["settings"])
-    if text:
-        tokens, to_beat = model.vocabulary.encode(text), dict[str, float]()
-    else:
-        parts = text_of_run(run, model).split(config.val_fraction, config.test_fraction)
-        tokens, to_beat = np.concatenate([parts.train[-STUDIED:], parts.val]), losses_to_beat(parts, model.V)
-    tokens = tokens[-STUDIED:]
+def run_data(run: Path, model: CharRNN, parts: Parts, which: Which, precision: Precision) -> dict[str, Any]:
+    """All that the page shows of a run, as JSON takes it.
+
+    Arguments:
+        run: its folder.
+        model: its network, ``which`` of its saves that is.
+        parts: a text in the network's vocabulary. The end of its training and validation parts is shown, and
+            units are named on it; n-grams are counted in the training part, which may be empty.
+        precision: in which weights are stored.
+
+    Raises:
+        RunError: the folder is not a run, or is damaged.
+    """
+    note = read_note(run)
+    config = note.settings
+    tokens = np.concatenate([parts.train[-STUDIED:], parts.val[-STUDIED:]])[-STUDIED:]
     shown = piece(model.vocabulary, tokens)
     network, rounded = network_data(model, precision)
     return {
         **network,
         "name": run.resolve().name,
-        "corpus": note["corpus"]["name"],
-        "characters": note["corpus"]["characters"],
+        "corpus": note.corpus.name,
+        "characters": note.corpus.characters,
         "T": config.seq_length,
         "which": which,
         "precision": precision,
@@ -134,34 +113,17 @@ def gather(run: Path, which: Which, precision: Precision, text: str = "") -> dic
         ],
         "reach": median_reach(model, tokens),
         "curves": curves(run),
-        "to_beat": to_beat,
+        "to_beat": losses_to_beat(parts, model.V),
         "eigenvalues": {
             "now": eigenvalues(model),
-            "start": [] if note.get("init_from") else eigenvalues(start_of(model, config)),
+            "start": [] if note.init_from else eigenvalues(start_of(model, config)),
         },
     }
 
 
-def text_of_run(run: Path, model: CharRNN) -> Corpus:
-    """The text that a run keeps.
-
-    Raises:
-        RunError: it keeps none, or not one of this network.
-    """
-    path = run / TOKENS
-    if not path.exists():
-        raise RunError(
-            f"{path}: missing: this run keeps its text elsewhere. Give a text to show with --text FILE"
-        )
-    origin, vocabulary, tokens = read_tokens(path, silent)
-    if vocabulary != model.vocabulary:
-        raise RunError(f"{path}: the text of another network. Give a text to show with --text FILE")
-    return Corpus(tokens, vocabulary, run.name, origin.size, origin.sha256)
-
-
 def losses_to_beat(parts: Parts, V: int) -> dict[str, float]:
-    """The n-gram losses of the validation part; none if there is no such part, or too much to count."""
-    if len(parts.val) < 2 or len(parts.train) + len(parts.val) > COUNTED:
+    """The n-gram losses of the validation part; none if a part is empty, or there is too much to count."""
+    if len(parts.train) == 0 or len(parts.val) < 2 or len(parts.train) + len(parts.val) > COUNTED:
         return {}
     return {name: round(loss, 4) for name, loss in baselines(parts.train, parts.val, V).items()}
 
@@ -280,7 +242,7 @@ def curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     """
     path, found = (
         run / METRICS,
-        {name: Curve() for name in ("loss", "val_loss", "grad_norm", "learning_rate")},
+        {name: Curve(POINTS) for name in Line.model_fields if name != "epoch"},
     )
     with open_plain(path, METRICS_BYTES) as file:
         while text := file.readline(LINE_BYTES):
@@ -291,22 +253,6 @@ def curves(run: Path) -> dict[str, list[tuple[float, float]]]:
             for name, curve in found.items():
                 if (y := getattr(line, name)) is not None:
                     curve.add(line.epoch, y)
-    return {name: curve.points for name, curve in found.items()}
-
-
-@dataclass
-class Curve:
-    """The points of a curve: all, or of a long one every second, every fourth …, in a fixed memory."""
-
-    points: list[tuple[float, float]] = field(default_factory=list)
-    every: int = 1
-    count: int = 0
-
-    def add(self, x: float, y: float) -> None:
-        """Take a point in, or pass it over."""
-        if self.count % self.every == 0:
-            self.points.append((round(x, 4), float(f"{y:.5g}")))
-            if len(self.points) == POINTS:
-                del self.points[1::2]
-                self.every *= 2
-        self.count += 1
+    return {
+        name: [(round(x, 4), float(f"{y:.5g}")) for x, y in curve.points] for name, curve in found.items()
+    }

@@ -17,7 +17,7 @@ from conftest import PROVERB, assert_same_run  # noqa: E402
 from test_faults import STEPS, finish, kill_again_and_again, training  # noqa: E402
 
 from charrnn.errors import RunError  # noqa: E402
-from charrnn.runs.checkpoint import read_arrays  # noqa: E402
+from charrnn.runs.npz import read_arrays  # noqa: E402
 
 
 def kills(folder: Path, total: int) -> None:

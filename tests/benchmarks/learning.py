@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn import Corpus, TrainConfig, train
-from charrnn.cli import Bar
+from charrnn.commands.train import Bar
 
 COMMON = {
     "seq_length": 128,

@@ -62,6 +62,12 @@ def test_the_loss_is_exact_for_huge_logits(dtype, size):
     assert np.isfinite(cross_entropy_backward(y_hat, np.array([[1], [2]]))).all()
 
 
+def test_the_mean_of_single_precision_losses_is_taken_in_double_precision():
+    logits = np.array([[[0, -(2.0**24)]], [[0, -101]]], np.float32)
+    loss, _ = cross_entropy_forward(logits, np.array([[1], [1]]))
+    assert float(loss) == (2**24 + 101) / 2  # in float32 the sum would be even
+
+
 def test_a_small_loss_beside_a_huge_logit_is_not_rounded_away():
     """log Σ exp is taken after the shift: 1e4 + 1e-4 would lose its small part in float32."""
     logits = np.array([[[1e4, 1e4 - 8]]], np.float32)

@@ -51,10 +51,27 @@ def test_a_text_long_enough_for_all_rows(model, monkeypatch):
 
     monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", chunk)  # in many small pieces
     monkeypatch.setattr(charrnn.CharRNN, "space", counting)
-    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+    same = Evaluation(score.characters, pytest.approx(score.loss, rel=1e-12), score.accuracy)
+    assert charrnn.evaluate(model, tokens) == same
     assert max(held) == 10
     monkeypatch.setattr("charrnn.measures.evaluation.ROWS", 1)
-    assert charrnn.evaluate(model, tokens).loss == pytest.approx(score.loss, rel=1e-12)
+    assert charrnn.evaluate(model, tokens) == same
+
+
+@pytest.mark.parametrize("n", [2, 700, 4 * WARM_UP * ROWS + 17])
+def test_every_hit_of_every_piece_counts_and_losses_are_added_in_double_precision(n, monkeypatch):
+    """The network always says a: with a loss of 0 where that is right, else of the float32 nearest 1e5/3."""
+    model = charrnn.CharRNN(charrnn.Vocabulary.of_text("ab"), 2, seed=None)
+    model.parameters["b_y"][1] = -1e5 / 3
+    rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    tokens = np.random.default_rng(n).integers(0, 2, n)
+    misses = int(tokens[1:].sum())
+    for chunk in (2**26, 10 * model.bytes_per_step(rows)):
+        monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", chunk)
+        assert charrnn.evaluate(model, np.zeros(n, int)) == Evaluation(n - 1, 0, 1)
+        score = charrnn.evaluate(model, tokens)
+        assert score.accuracy == (n - 1 - misses) / (n - 1)
+        assert score.loss == pytest.approx(misses * float(np.float32(1e5 / 3)) / (n - 1), rel=1e-14)
 
 
 def test_one_character_cannot_be_scored(model):

@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,69 +9,103 @@ import charrnn
 from charrnn.config import SampleConfig
 from charrnn.model.sampling import draw, generate, until, weights
 
-LOGITS = np.log([[0.4, 0.1, 0.3, 0.2]])
+CHANCES = np.array([0.15, 0.3, 0.05, 0.15, 0.15, 0.2])  # of the characters a to f
+SHAPES = [
+    ({}, CHANCES),
+    ({"temperature": 0.5}, CHANCES**2),
+    ({"temperature": 2}, np.sqrt(CHANCES)),
+    ({"temperature": 0}, [0, 1, 0, 0, 0, 0]),
+    ({"top_k": 1}, [0, 1, 0, 0, 0, 0]),
+    ({"top_k": 4}, [0.15, 0.3, 0, 0.15, 0, 0.2]),  # of three equals the first two
+    ({"top_k": 9}, CHANCES),
+    ({"top_p": 1e-9}, [0, 1, 0, 0, 0, 0]),
+    ({"top_p": 0.6}, [0.15, 0.3, 0, 0, 0, 0.2]),  # 0.3 and 0.2 are not enough
+    ({"top_p": 0.9}, [0.15, 0.3, 0, 0.15, 0.15, 0.2]),
+    ({"top_k": 3, "top_p": 0.75}, [0, 0.3, 0, 0, 0, 0.2]),  # of the 0.65 that top-k leaves
+    (
+        {"temperature": 0.5, "top_k": 4, "top_p": 0.8},
+        [0.0225, 0.09, 0, 0, 0, 0.04],
+    ),  # of 0.175 in place of 0.2
+]
 
 
-def probabilities(logits, *shape, **shapes):
-    w = weights(logits, *shape, **shapes)
-    return w / w.sum(axis=-1, keepdims=True)
+def without_memory(characters, chances):
+    """A network whose next character has these chances, whatever came before."""
+    model = charrnn.CharRNN(charrnn.Vocabulary.of_text(characters), 2, seed=None)
+    model.parameters["b_y"][...] = np.log(chances)
+    return model
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ({}, [0.4, 0.1, 0.3, 0.2]),
-        ({"temperature": 0.5}, np.array([16, 1, 9, 4]) / 30),
-        ({"temperature": 2}, np.sqrt([0.4, 0.1, 0.3, 0.2]) / np.sqrt([0.4, 0.1, 0.3, 0.2]).sum()),
-        ({"temperature": 0}, [1, 0, 0, 0]),
-        ({"top_k": 1}, [1, 0, 0, 0]),
-        ({"top_k": 2}, [4 / 7, 0, 3 / 7, 0]),
-        ({"top_k": 9}, [0.4, 0.1, 0.3, 0.2]),
-        ({"top_p": 0.39}, [1, 0, 0, 0]),
-        ({"top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
-        ({"top_p": 0.89}, [4 / 9, 0, 3 / 9, 2 / 9]),
-        ({"top_p": 1e-9}, [1, 0, 0, 0]),
-        ({"top_k": 3, "top_p": 0.4}, [1, 0, 0, 0]),  # of 4/9, 3/9, 2/9
-        ({"top_k": 3, "top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
-        ({"temperature": 0.5, "top_k": 2}, [16 / 25, 0, 9 / 25, 0]),
-    ],
-)
-def test_the_distribution_is_exactly_as_asked(shape, expected):
-    np.testing.assert_allclose(probabilities(LOGITS, **shape)[0], expected, atol=1e-15)
+def assert_drawn_by(chances, tokens):
+    """The chi-square test: right draws fail it once in 60,000 seeds."""
+    counts, expected = np.bincount(tokens, minlength=6), np.array(chances) * len(tokens) / np.sum(chances)
+    assert not counts[expected == 0].any()
+    chi_square = (counts - expected)[expected > 0] ** 2 / expected[expected > 0]
+    assert chi_square.sum() < 30  # of up to five degrees of freedom
 
 
-def test_of_equally_likely_characters_exactly_k_are_kept():
-    assert np.count_nonzero(probabilities(np.zeros((1, 7)), top_k=3)) == 3
+@pytest.mark.parametrize(("shape", "chances"), SHAPES)
+def test_the_distribution_is_exactly_as_asked(shape, chances):
+    logits = np.log([CHANCES, CHANCES[::-1]])
+    for w in (weights(logits[0], **shape), weights(logits, **shape)[0]):
+        np.testing.assert_allclose(w / w.sum(), chances / np.sum(chances), atol=1e-15)
+
+
+@pytest.mark.parametrize(("shape", "chances"), SHAPES)
+def test_many_texts_are_drawn_by_the_exact_chances(shape, chances):
+    model = without_memory("abcdef", CHANCES)
+    config = SampleConfig(**{"length": 100, "temperature": 1} | shape)
+    texts = model.draw_many(np.array([0]), 1000, config, np.random.default_rng(0))
+    assert_drawn_by(chances, np.concatenate(texts))
+
+
+def test_one_text_is_drawn_by_the_exact_chances():
+    shape, chances = SHAPES[-1]
+    model = without_memory("abcdef", CHANCES)
+    text = model.sample("a", length=100_000, seed=0, **shape)
+    assert_drawn_by(chances, model.vocabulary.encode(text[1:]))
+
+
+def test_of_equally_likely_characters_the_first_of_the_vocabulary_are_kept():
+    chances = np.random.default_rng(0).integers(1, 4, 200) / 400
+    order = sorted(range(200), key=lambda i: (-chances[i], i))
+    for k in (1, 30, 100, 190):
+        nearly = chances[order[:k]].sum() / chances.sum() - 1e-4  # a mass that takes k characters
+        for shape in ({"top_k": k}, {"top_p": nearly}):
+            for w in (weights(np.log(chances), **shape), weights(np.log([chances]), **shape)[0]):
+                assert np.flatnonzero(w).tolist() == sorted(order[:k])
+    assert weights(np.zeros(4), top_p=0.5).tolist() == [1, 1, 0, 0]  # just so much is enough
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_temperature_zero_is_the_first_of_the_likeliest_and_takes_as_much_of_the_generator(number):
+    model, rngs = without_memory("abcdef", [0.1, 0.3, 0.1, 0.3, 0.1, 0.1]), []
+    for temperature in (0, 1):
+        rngs.append(np.random.default_rng(0))
+        drawn = generate(model, np.array([0]), SampleConfig(temperature=temperature), rngs[-1], number)
+        tokens = np.array(list(islice(drawn, 50)))
+        assert np.all(tokens == 1) == (temperature == 0)
+    assert rngs[0].random() == rngs[1].random()
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-3, 1e300])
 def test_extreme_temperatures_and_logits_stay_finite(temperature):
-    p = probabilities(np.array([[1e4, -1e4, 0.0]], np.float32), temperature)
-    assert np.isfinite(p).all()
-    assert p.sum() == pytest.approx(1)
+    w = weights(np.array([[1e4, -1e4, 0.0]], np.float32), temperature)
+    assert np.isfinite(w).all()
+    assert w.max() == 1
 
 
-@given(st.integers(0, 9))
-def test_draws_follow_the_probabilities(seed):
-    p = np.tile([0.5, 0, 0.3, 0.2, 0], (20_000, 1))
-    counts = np.bincount(draw(p, np.random.default_rng(seed)), minlength=5)
-    assert counts[1] == counts[4] == 0
-    expected = 20_000 * p[0]
-    chi_square = np.sum((counts - expected)[expected > 0] ** 2 / expected[expected > 0])
-    assert chi_square < 20  # two degrees of freedom: one in twenty thousand
+@pytest.mark.parametrize(("u", "drawn"), [(0.0, 1), (0.25 - 1e-16, 1), (0.25, 2), (0.5, 4), (1 - 1e-16, 4)])
+def test_a_character_takes_its_part_of_the_unit_interval_without_the_end(u, drawn):
+    """So one without a chance is never drawn, wherever it stands."""
 
+    class Given:
+        def random(self, n=None):
+            return u if n is None else np.full(n, u)
 
-def test_a_character_without_a_chance_is_not_drawn_at_either_end():
-    class Edge:
-        def __init__(self, u):
-            self.u = u
-
-        def random(self, n):
-            return np.full(n, self.u)
-
-    p = np.array([[0.0, 0.25, 0.75, 0.0]])
-    assert draw(p, Edge(0.0)) == [1]
-    assert draw(p, Edge(np.nextafter(1, 0))) == [2]
+    w = np.array([0.0, 0.25, 0.25, 0.0, 0.5, 0.0])
+    assert draw(w, Given()) == drawn
+    assert draw(np.stack([w[::-1], w]), Given())[1] == drawn
 
 
 def test_each_character_is_read_before_the_next_is_drawn():
@@ -137,15 +173,6 @@ def test_a_long_prime_text_is_read_to_its_end(model):
     logits = model.logits(tokens[:, None].astype(int), state)[0][-1]
     likeliest = model.vocabulary.decode([int(logits.argmax())])
     assert model.sample(prime, length=1, temperature=0) == prime + likeliest
-
-
-def test_temperature_zero_is_the_likeliest_character_each_time(model):
-    tokens, expected = model.vocabulary.encode("a").astype(int)[:, np.newaxis], "a"
-    for _ in range(30):
-        logits, _ = model.logits(tokens, model.initial_state(1))
-        tokens = np.append(tokens, logits[-1:].argmax(axis=-1), axis=0)
-        expected += model.vocabulary.decode(tokens[-1])
-    assert model.sample("a", length=30, temperature=0) == expected
 
 
 def test_stop_ends_the_text_and_is_not_part_of_it(model):

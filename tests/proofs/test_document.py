@@ -8,10 +8,13 @@ import pytest
 from planted import ERRORS
 
 import charrnn
+from charrnn import layers
 from charrnn.layers import CELLS
-from charrnn.proofs.calculus import EQUATIONS
+from charrnn.proofs import picture
 from charrnn.proofs.cells import derive
+from charrnn.proofs.equations import EQUATIONS
 from charrnn.proofs.exercises import exercises
+from charrnn.proofs.window import gradients
 
 PACKAGE = Path(charrnn.__file__).parent
 DOCUMENT = (PACKAGE / "layers" / "DERIVATION.md").read_text("utf-8")
@@ -55,18 +58,25 @@ def test_the_equations_are_introduced_in_the_order_of_the_code():
     assert re.findall(r"^### (B\d)", DOCUMENT, re.M) == ["B1", "B2", "B3", "B4", "B9", "B5", "B7", "B6", "B8"]
 
 
-@pytest.mark.skipif(not README.exists(), reason="installed without the README")
-def test_the_readme_has_the_same_equations():
-    rows = re.findall(r"^\| ([DGL]?[FB]\d) \| (.*?) \|", README.read_text("utf-8"), re.M)
-    assert {tag: equation.removesuffix(", with dz⟨T+1⟩ = 0") for tag, equation in rows} == EQUATIONS
+def test_its_table_has_the_equations_and_the_files_of_their_lines():
+    rows = re.findall(r"^\| ([DGL]?[FB]\d) \| (.*) \| (\[.*\)) \|$", DOCUMENT, re.M)
+    assert {tag: equation for tag, equation, _ in rows} == EQUATIONS
+    for tag, _, links in rows:
+        files = {name for name, lines in CODE.items() if any(f"# ({tag})" in line for line in lines)}
+        assert set(re.findall(r": (\w+\.py)\]", links)) == files
 
 
+STEP = r"\^\{\\langle ([^\\]*)\\rangle\}"
 # LaTeX, and the sign that stands for it in EQUATIONS
 SIGNS = [
+    (r"\\begin\{aligned\}\n|\n\\end\{aligned\}|&", ""),
+    (r" \\\\\n", ", "),
     (r"\\mathit\{(\w+)\}", r"\1"),
-    (r"\^\{\\langle ([^\\]*)\\rangle ?2\}", r"⟨\1⟩²"),
-    (r"\^\{\\langle ([^\\]*)\\rangle ?\\mathsf T\}", r"⟨\1⟩ᵀ"),
-    (r"\^\{\\langle ([^\\]*)\\rangle\}", r"⟨\1⟩"),
+    (rf"\\left\((\w){STEP}\\right\)\^2", r"\1⟨\2⟩²"),
+    (rf"\\left\((\w){STEP}\\right\)\^\{{\\mathsf T\}}", r"\1⟨\2⟩ᵀ"),
+    (STEP, r"⟨\1⟩"),
+    (r"\\left\(", "("),
+    (r"\\right\)", ")"),
     (r"\^\{\\mathsf T\}", "ᵀ"),
     (r"_\{(\w+)\}", r"_\1"),
     (r"\\hat y", "ŷ"),
@@ -91,18 +101,77 @@ def test_the_equations_of_the_document_are_those_that_are_proved():
         assert rows == EQUATIONS[tag]
 
 
+def masked(text):
+    """Lines without the sizes of rounding errors, and where the largest is: those depend on the machine."""
+    text = re.sub(r"\d\.\de-(1[3-9]|[2-9]\d)|0\.0e\+00", "#", text)
+    text = re.sub(r"#  \([\d, ]*\) *", "#", text)
+    text = re.sub(r"^checking the functions in .*\n", "", text)
+    return [" ".join(line.split()) for line in text.strip().splitlines()]
+
+
+SHOWN = re.findall(r"^    charrnn (derive --\S+(?: \w+)?)\n\n```\n(.*?)^```", DOCUMENT, re.M | re.S)
+
+
+def test_the_document_shows_four_commands():
+    assert [words.split()[1] for words, _ in SHOWN] == ["--rule", "--walk", "--flow", "--broken"]
+
+
+@pytest.mark.parametrize(("words", "block"), SHOWN, ids=[words for words, _ in SHOWN])
+def test_the_document_shows_what_the_command_prints(cli, words, block):
+    assert masked(cli(*words.split()).out) == masked(block)
+    assert max(map(len, block.splitlines())) <= 80
+
+
+def test_the_plain_network_of_the_document_computes_what_the_layers_do():
+    (source,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.M | re.S)
+    plain, rng, (T, H, V) = {}, np.random.default_rng(0), (5, 4, 3)
+    exec(source, plain)
+    shapes = CELLS["rnn"].shapes(V, H) | {"W_ya": (H, V), "b_y": (V,)}
+    p = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    x, y, a0 = *rng.integers(0, V, (2, T)), np.tanh(rng.standard_normal(H))
+    _, a, y_hat = plain["forward"](p, x, y, a0)
+    g, da0 = plain["backward"](p, x, y, a, y_hat)
+    window = p | {"x": np.eye(V)[x][:, np.newaxis], "a0": a0[np.newaxis]}
+    found = gradients(layers, "rnn", window, y[:, np.newaxis])
+    for name, gradient in (g | {"a0": da0[np.newaxis]}).items():
+        np.testing.assert_allclose(gradient, found[name], rtol=1e-12, atol=1e-15)
+
+
+def test_the_lines_beside_the_plain_network_are_lines_of_the_layers():
+    rows = re.findall(r"^\| [FB]\d \| `([^`]*)` \| `([^`]*)`", DOCUMENT, re.M)
+    (plain,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.M | re.S)
+    code = "\n".join(line for text in CODE.values() for line in text)
+    assert len(rows) == 12
+    for left, right in rows:
+        assert left in plain
+        assert right in code
+
+
+def test_the_picture_is_the_one_that_its_program_draws():
+    assert (PACKAGE / "layers" / "tensor.svg").read_text("utf-8") == picture.drawing()
+    assert "(tensor.svg)" in DOCUMENT
+
+
+def test_the_gates_errors_in_float32_are_those_of_the_document():
+    """σ as ½ tanh(z/2) + ½: a small absolute error, a relative one that grows to the left."""
+    relative = {}
+    for centre in (-5, -10, -15, -20):
+        z = np.linspace(centre - 0.5, centre + 0.5, 10_001, dtype=np.float32)
+        half = np.float32(0.5)
+        exact = 1 / (1 + np.exp(-z.astype(float)))
+        error = np.abs(half * np.tanh(half * z) + half - exact)
+        assert error.max() < 2e-7
+        relative[centre] = (error / exact).max()
+    assert 1e-7 < relative[-5] < 5e-5
+    assert 1e-4 < relative[-10] < 1e-2
+    assert 1e-2 < relative[-15] < 1
+    assert relative[-20] >= 1
+
+
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")
-@pytest.mark.parametrize("words", [["derive"], ["gradcheck"]])
-def test_the_readme_shows_what_the_command_prints(cli, words):
-    """Word for word; only the sizes of rounding errors, and where the largest is, depend on the machine."""
-
-    def masked(text):
-        text = re.sub(r"\d\.\de[+-]\d\d(  \([\d, ]*\) *)?", "#", text)
-        return [" ".join(line.split()) for line in text.strip().splitlines()]
-
-    blocks = re.findall(r"^```\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
-    printed = masked(cli(*words).out)
-    assert printed in [masked(block) for block in blocks]
+def test_the_readme_shows_what_gradcheck_prints(cli):
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+    assert masked(cli("gradcheck").out) in [masked(block) for block in blocks]
 
 
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")
@@ -110,3 +179,11 @@ def test_the_readme_counts_the_planted_errors():
     text = " ".join(README.read_text("utf-8").split())
     assert f"The tests plant {len(ERRORS)} errors" in text
     assert f"the default check catches {len(ERRORS)}" in text
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+def test_the_readme_is_short_and_shows_the_way_back_as_the_layer_has_it():
+    text = README.read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    shown = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)[0].splitlines()
+    assert "\n".join(f"    {line}" for line in shown) in "\n".join(CODE["recurrence.py"])

@@ -13,28 +13,22 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 
+import conftest
 import pytest
-from conftest import PROVERB, assert_same_run, position
+from conftest import PROVERB, ROOT, assert_same_run, position
 
 import charrnn
 from charrnn.errors import DivergedError, RunError
-from charrnn.training import trainer
+from charrnn.runs import read_note
+from charrnn.training.guard import Guard
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 SMALL = ["--hidden-size", 8, "--seq-length", 8, "--batch-size", 4, "--warmup-steps", 5, "--threads", 1]
 KILLS = {1: 17, 2: 17, 3: 17}  # seed: how many
-
-
-def start(*words, **options):
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "charrnn", *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes | options)
+start = partial(conftest.start, text=True)
 
 
 def finish(*words, code=0, **options):
@@ -126,7 +120,7 @@ def test_one_signal_saves_and_the_command_it_prints_goes_on_to_the_same_bits(
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
     said = re.search(
-        r"^stopped after step (\S+) \(epoch \S+ of 100\); saved. To go on: charrnn (.*)$", out, re.M
+        r"^stopped after step (\S+) \(epoch \S+ of 100\); saved. To resume: charrnn (.*)$", out, re.M
     )
     assert position(tmp_path)["step"] == int(said[1])
     finish(*said[2].split(), "--save-every", 60)
@@ -145,7 +139,7 @@ def test_two_signals_stop_in_the_middle_of_a_step(tmp_path, number, code):
     process.send_signal(number)
     stdout, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
-    assert f"stopped at once; the last save stands. To go on: charrnn train --resume --out {out}" in stdout
+    assert f"stopped at once; the last save stands. To resume: charrnn train --resume --out {out}" in stdout
     assert charrnn.load(out, "last").config.hidden_size == 512
     assert not list(out.glob(".*.new"))
 
@@ -232,7 +226,9 @@ def test_a_run_that_is_deleted_while_training(text, tmp_path, how):
     process.send_signal(signal.SIGCONT)
     stdout, err = process.communicate(timeout=60)
     assert process.returncode == 2, stdout
-    assert re.fullmatch(rf"charrnn train: {out}\S*: (was deleted or|cannot be wr|is there no).*\n", err), err
+    assert re.fullmatch(
+        rf"charrnn train: {out}\S*: (was deleted or|cannot be wr|no longer exists).*\n", err
+    ), err
     if how == "replaced":
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     else:
@@ -244,10 +240,10 @@ def test_a_text_that_changes(text, whole, tmp_path):
     shutil.copy(text, copy)
     finish(*training(copy, out, 40))
     copy.write_text(PROVERB * 39)
-    _, err = finish("train", "--resume", "--out", out, code=2)
+    words = ["train", copy, "--resume", "--out", out, "--max-steps"]
+    _, err = finish(*words, 50, code=2)
     assert "this run was trained on another text" in err
     assert "--allow-changed-corpus" in err
-    words = ["train", "--resume", "--out", out, "--max-steps"]
     assert "another text than before" in finish(*words, 50, "--allow-changed-corpus")[0]
     finish(*words, 60)  # it is the run's text now
 
@@ -264,6 +260,51 @@ def test_two_processes_on_one_run(text, whole, tmp_path):
     process.communicate()
     finish("train", "--resume", "--out", tmp_path, "--save-every", 60)  # the lock went with the process
     assert_same_run(whole, tmp_path)
+
+
+def test_of_two_started_at_once_on_one_new_folder_one_trains_and_the_other_says_who_does(tmp_path):
+    """With two texts: the one that trains trains on its own, and notes that one."""
+    texts = {name: tmp_path / f"{name}.txt" for name in "ab"}
+    for name, path in texts.items():
+        path.write_text((PROVERB + name) * 10_000)
+    for turn in range(3):
+        out = tmp_path / f"run{turn}"
+        processes = {name: start(*training(path, out, 3)) for name, path in texts.items()}
+        ends = {name: process.communicate(timeout=60) for name, process in processes.items()}
+        codes = {name: process.returncode for name, process in processes.items()}
+        assert sorted(codes.values()) == [0, 2], ends
+        loser, winner = sorted(codes, key=codes.get, reverse=True)
+        holder = rf"another process is training there \(process {processes[winner].pid}\)|there is a run in"
+        assert re.search(holder, ends[loser][1]), ends[loser]
+        assert len(ends[loser][1].splitlines()) == 1
+        tokens = charrnn.Corpus.from_files(texts[winner])
+        noted = read_note(out).corpus
+        assert (noted.sha256, noted.name) == (tokens.sha256, winner)
+        assert position(out)["corpus"] == tokens.sha256
+        finish("eval", out)
+
+
+def test_two_started_at_once_with_one_cache_dir_both_train(text, tmp_path):
+    words = ["--cache-dir", tmp_path / "cache"]
+    processes = [start(*training(text, tmp_path / name, 3), *words) for name in "ab"]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, out + err
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_disk_without_locks_is_told_before_the_text_is_read(tmp_path):
+    code = "import fcntl, errno, sys, charrnn.cli\n"
+    code += "def flock(*args): raise OSError(errno.ENOLCK, 'No locks available')\n"
+    code += "fcntl.flock = flock; sys.exit(charrnn.cli.main(['train', '-', '--out', sys.argv[1]]))"
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes)
+    assert "cannot lock files (No locks available)" in process.stderr.read()  # though its input has no end
+    process.stdin.close()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- between any two system calls -------------------------------------------------------------------
@@ -300,14 +341,14 @@ class Saboteur:
 @pytest.fixture
 def settings(monkeypatch):
     """Of a short run with a rollback: it diverges once, at step 6."""
-    original = trainer.Trainer._must_not_explode
+    original = Guard.check_step
 
-    def explode(self, loss):
-        original(self, loss)
-        if (self.at.step, self.at.rollbacks) == (5, 0):
+    def explode(self, state, loss, norm):
+        original(self, state, loss, norm)
+        if (state.step, state.rollbacks) == (5, 0):
             raise DivergedError("boom")
 
-    monkeypatch.setattr(trainer.Trainer, "_must_not_explode", explode)
+    monkeypatch.setattr(Guard, "check_step", explode)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     sizes = {"hidden_size": 4, "seq_length": 16, "batch_size": 4, "warmup_steps": 5, "log_every": 1}
     return sizes | {"max_steps": 7, "eval_every": 2, "keep": 3}

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_files_and_folders_are_joined_in_sorted_order(tmp_path):
 def test_encodings(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(TextError, match=r"offset 2 .*--encoding.*--bytes"):
+    with pytest.raises(TextError, match=r"offset 2 .*`encoding`.*`bytes`"):
         Corpus.from_files(path)
     corpus = Corpus.from_files(path, encoding="latin-1")
     assert corpus.vocabulary.decode(corpus.tokens) == "naïve"
@@ -149,11 +150,17 @@ def test_the_tokens_are_mapped_and_the_cache_is_used_again(text, tmp_path):
     np.testing.assert_array_equal(again.tokens, first.tokens)
     assert (again.vocabulary, again.size, again.sha256) == (first.vocabulary, first.size, first.sha256)
     assert again.notes == ()
-    kept = Corpus.from_cache(cache, "text", first.sha256)
+    kept = Corpus.from_cache(cache, "text", first.sha256, first.size)
     np.testing.assert_array_equal(kept.tokens, first.tokens)
     assert (kept.vocabulary, kept.size) == (first.vocabulary, first.size)
-    with pytest.raises(RunError, match="another text"):
-        Corpus.from_cache(cache, "text", "0" * 64)
+    for sha256, size, how in (
+        ("0" * 64, first.size, {}),
+        (first.sha256, first.size + 1, {}),
+        (first.sha256, first.size, {"encoding": "latin-1"}),
+        (first.sha256, first.size, {"bytes": True}),
+    ):
+        with pytest.raises(RunError, match="another text"):
+            Corpus.from_cache(cache, "text", sha256, size, **how)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +171,12 @@ def test_the_tokens_are_mapped_and_the_cache_is_used_again(text, tmp_path):
         (PROVERB * 3, {"bytes": True}),
     ],
 )
-def test_a_cache_of_something_else_is_made_anew(text, tmp_path, content, how):
+def test_a_cache_of_another_text_is_replaced(text, tmp_path, content, how):
     cache = tmp_path / "tokens.bin"
     Corpus.from_files(text, cache=cache)
     text.write_text(content)
     corpus = Corpus.from_files(text, cache=cache, **how)
-    assert "made anew" in corpus.notes[0]
+    assert "it is replaced" in corpus.notes[0]
     assert corpus.vocabulary.decode(corpus.tokens) == content
     assert Corpus.from_files(text, cache=cache, **how).notes == ()
 
@@ -186,11 +193,11 @@ def test_the_same_bytes_cut_elsewhere_are_another_text(tmp_path):
     assert again.vocabulary.decode(again.tokens) == "abcd"
 
 
-def test_a_torn_cache_is_noticed_and_made_anew(text, tmp_path):
+def test_a_torn_cache_is_noticed_and_replaced(text, tmp_path):
     cache = tmp_path / "tokens.bin"
     Corpus.from_files(text, cache=cache)
     whole = cache.read_bytes()
-    for torn in (b"", whole[:-1], whole[:-40] + b"?" + whole[-39:], whole + b"!"):
+    for torn in (whole[:100], whole[:-1], whole[:-40] + b"?" + whole[-39:], whole + b"!"):
         cache.write_bytes(torn)
         corpus = Corpus.from_files(text, cache=cache)
         assert "tokens.bin: damaged" in corpus.notes[0]
@@ -223,14 +230,59 @@ def test_a_vocabulary_of_another_text_does_not_touch_the_cache(text, tmp_path):
     assert identity(cache) == made
 
 
-def test_a_text_of_another_hash_than_asked_for_does_not_touch_the_cache(text, tmp_path):
+def test_a_text_of_another_hash_than_asked_for_is_not_kept(text, tmp_path, monkeypatch):
     cache = tmp_path / "tokens.bin"
     corpus = Corpus.from_files(text, cache=cache)
     made = identity(cache)
     text.write_text(PROVERB * 2)
-    with pytest.raises(AnotherTextError):
-        Corpus.from_files(text, cache=cache, sha256=corpus.sha256)
+    monkeypatch.setattr(reading.Spool, "add", lambda self, symbols: pytest.fail("kept before it is known"))
+    for where in (cache, tmp_path / "new.bin", None):
+        with pytest.raises(AnotherTextError, match="by its SHA-256"):
+            Corpus.from_files(text, cache=where, sha256=corpus.sha256)
     assert identity(cache) == made
+
+
+def test_two_writers_of_one_cache_each_get_their_own_text(tmp_path):
+    cache, results = tmp_path / "tokens.bin", {}
+
+    def write(letter):
+        path = tmp_path / f"{letter}.txt"
+        path.write_text(f"x{letter}" * 1000)
+        results[letter] = [Corpus.from_files(path, cache=cache) for _ in range(50)]
+
+    threads = [threading.Thread(target=write, args=letter) for letter in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for letter in "abc":
+        assert len(results[letter]) == 50
+        for corpus in results[letter]:
+            assert corpus.vocabulary.decode(corpus.tokens) == f"x{letter}" * 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "c.txt", "tokens.bin"]
+
+
+def test_a_cache_that_is_replaced_while_it_is_written_is_not_what_is_read(text, tmp_path, monkeypatch):
+    cache, other = tmp_path / "tokens.bin", tmp_path / "other.bin"
+    (tmp_path / "other.txt").write_text("another text")
+    Corpus.from_files(tmp_path / "other.txt", cache=other)
+    rename = Path.replace
+
+    def replace(path, target):
+        rename(path, target)
+        rename(other, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    corpus = Corpus.from_files(text, cache=cache)
+    assert corpus.vocabulary.decode(corpus.tokens) == PROVERB * 3
+
+
+def test_a_text_with_more_characters_than_a_header_holds_is_kept_in_memory(tmp_path, monkeypatch):
+    text = "".join(map(chr, range(0x10000, 0x50000)))
+    (tmp_path / "a.txt").write_text(text)
+    corpus = Corpus.from_files(tmp_path / "a.txt", cache=tmp_path / "tokens.bin")
+    assert corpus.vocabulary.decode(corpus.tokens) == text
+    assert not (tmp_path / "tokens.bin").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits")
@@ -272,7 +324,7 @@ def test_standard_input(tmp_path, monkeypatch):
     Corpus.from_files("-", cache=cache)
     assert identity(cache) == made
     piped(monkeypatch, b"something else")
-    assert "made anew" in Corpus.from_files("-", cache=cache).notes[0]
+    assert "it is replaced" in Corpus.from_files("-", cache=cache).notes[0]
     assert list(tmp_path.iterdir()) == [cache]
 
 
@@ -329,5 +381,5 @@ def test_no_file_makes_a_traceback(tmp_path_factory, blob, name, packed, encodin
 def test_no_name_of_an_encoding_makes_a_traceback(tmp_path_factory, name):
     path = tmp_path_factory.mktemp("any") / "a.txt"
     path.write_text("ab")
-    with pytest.raises(ConfigError, match="--encoding"):
+    with pytest.raises(ConfigError, match="`encoding`"):
         Corpus.from_files(path, encoding="no such " + name)

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.errors import ConfigError, RunError, TextError
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.text import reading
-from charrnn.text.reading import Spool, check_encoding, code_points, corpus_name, decode_pieces, read_pieces
+from charrnn.text.reading import (
+    Spool,
+    Tally,
+    check_encoding,
+    code_points,
+    corpus_name,
+    decode_pieces,
+    files_in,
+    read_pieces,
+)
 
 PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 MIXED = "\ufeffa\r\né寒\r𝄞\n\ufeffz"  # of one, two, three and four bytes; marks and line ends stay
@@ -44,7 +53,7 @@ def test_pieces_decode_and_fail_where_the_whole_does(blob, size, encoding):
         text = blob.decode(encoding)
     except UnicodeDecodeError as error:
         where = f"byte 0x{blob[error.start]:02x} at offset {error.start:,} "
-        with pytest.raises(TextError, match=f"a.txt: not {encoding}: {where}.*--bytes"):
+        with pytest.raises(TextError, match=f"a.txt: not {encoding}: {where}.*`bytes`"):
             decoded()
     else:
         assert decoded() == text
@@ -59,7 +68,7 @@ def test_offsets_are_of_the_whole_file(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "\udcff", "../utf-8"])
 def test_what_is_no_encoding_of_text(encoding):
-    with pytest.raises(ConfigError, match="--encoding"):
+    with pytest.raises(ConfigError, match="`encoding`"):
         check_encoding(encoding)
 
 
@@ -127,3 +136,69 @@ def test_a_spool_in_a_folder_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "IN_MEMORY", 1)
     with Spool(tmp_path / "gone") as spool, pytest.raises(RunError, match=r"gone: .*No such file"):
         spool.add(code_points("abc"))
+
+
+# -- files of folders -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.txt", "b.md", "one/c.txt", "one/two/d.txt", "one/.hidden/e.txt", "x/one/f.txt"):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "folder"
+
+
+@pytest.mark.parametrize(
+    "glob",
+    [
+        "*.txt",
+        "*",
+        "**/*",
+        "**/*.txt",
+        "*/*.txt",
+        "one/**/*.txt",
+        "**/one/*.txt",
+        "**/**/d.txt",
+        "?.md",
+        "[ab].*",
+    ],
+)
+def test_a_pattern_finds_what_pathlib_finds(folder, glob):
+    assert set(files_in(folder, glob)) == {path for path in folder.glob(glob) if path.is_file()}
+
+
+def test_links_to_folders_are_not_followed_and_links_to_files_if_wanted(folder, tmp_path):
+    (tmp_path / "outside.txt").touch()
+    (folder / "again").symlink_to(folder)
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (folder / "dangling.txt").symlink_to(tmp_path / "nothing")
+    plain = {folder / name for name in ("a.txt", "one/c.txt", "x/one/f.txt")}
+    for glob in ("**/*.txt", "*/" * 30 + "*.txt"):
+        found = set(files_in(folder, glob))
+        assert all(path.is_relative_to(folder) and "again" not in path.parts for path in found)
+    assert {folder / "link.txt", *plain} <= set(files_in(folder, "**/*.txt"))
+    assert folder / "link.txt" not in set(files_in(folder, "**/*.txt", links=False))
+
+
+def test_a_pattern_with_many_folders_lists_each_once(tmp_path, monkeypatch):
+    deep = tmp_path.joinpath(*["d"] * 30)
+    deep.mkdir(parents=True)
+    (deep / "a.txt").touch()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    assert list(files_in(tmp_path, "**/" * 20 + "*.txt")) == [deep / "a.txt"]
+    assert len(listed) == 31
+
+
+def test_no_more_is_unpacked_than_is_expected(tmp_path):
+    bomb = tmp_path / "bomb.gz"
+    bomb.write_bytes(gzip.compress(bytes(2**25)))
+    tally = Tally(1000)
+    with pytest.raises(AnotherTextError, match=r"bomb.gz: more than the 1,000 bytes expected"):
+        for _ in tally.pieces(bomb, lambda n: None):
+            pass
+    assert tally.sizes[0] <= reading.PIECE

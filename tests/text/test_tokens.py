@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def sealed(path, header, ids):
 HEADER = {
     "format": cache.FORMAT,
     "count": 3,
-    "sha256": "",
+    "sha256": "12" * 32,
     "sizes": [3],
     "encoding": "utf-8",
     "symbols": [97, 98],
@@ -84,7 +85,16 @@ HEADER = {
         {"symbols": {"a": 1}},
         {"sizes": 3},
         {"sizes": ["x"]},
+        {"sizes": [-1]},
+        {"sizes": [10**30]},
+        {"count": 3.0},
+        {"count": True},
+        {"sha256": "../" * 21 + "x"},
+        {"sha256": None},
+        {"encoding": 5},
         {"encoding": None},  # bytes, but not 256 of them
+        {"encoding": None, "symbols": list(range(1, 257))},
+        {"more": 1},
     ],
 )
 def test_a_header_is_not_trusted(tmp_path, change):
@@ -94,6 +104,40 @@ def test_a_header_is_not_trusted(tmp_path, change):
     sealed(path, HEADER | change, b"\0\1\0")
     with pytest.raises(RunError, match="damaged"):
         cache.read(path, silent)
+
+
+@pytest.mark.parametrize(
+    "blob", [b"[" * 2**21, b" " * 2**21 + b"\n", b'{"format": "' + b"1" * 2**21 + b'"}\n']
+)
+def test_a_header_of_megabytes_is_not_parsed(tmp_path, monkeypatch, blob):
+    monkeypatch.setattr(cache.Header, "model_validate_json", lambda line: pytest.fail("parsed"))
+    (tmp_path / "t").write_bytes(blob)
+    with pytest.raises(RunError, match=r"damaged: not a whole file of an encoded text$"):
+        cache.read(tmp_path / "t", silent)
+
+
+def test_the_ids_of_a_text_that_is_not_wanted_are_not_read(file):
+    def progress(what, total):
+        pytest.fail("the ids are read")
+
+    with pytest.raises(RunError, match="another text"):
+        cache.read(file, progress, lambda origin: origin.encoding is None)
+    with file.open("r+b") as content:
+        content.truncate(2**40)  # with holes: it takes no room
+    with pytest.raises(RunError, match="damaged"):
+        cache.read(file, progress)
+
+
+def test_files_of_writers_that_were_killed_are_removed_and_nothing_else(file):
+    old = file.parent / f".tokens.bin.{'1' * 32}.new"
+    others = [file.parent / name for name in (".tokens.bin.mine.new", f".other.bin.{'1' * 32}.new", "a.new")]
+    for path in (old, *others):
+        path.touch()
+        os.utime(path, (0, 0))
+    new = file.parent / f".tokens.bin.{'2' * 32}.new"
+    new.touch()
+    cache.write(file, ORIGIN, VOCABULARY, [IDS], 5)
+    assert sorted(file.parent.iterdir()) == sorted([file, new, *others])
 
 
 def test_ids_are_not_trusted(tmp_path):

@@ -2,15 +2,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from reference import random_network, random_window
+from small import Spy, train
 
 import charrnn
 from charrnn.errors import WorkerError
+from charrnn.signals import StopRequests
+from charrnn.training import shards as shards_module
+from charrnn.training.bench import plan
 from charrnn.training.shards import Shards, available_cores, choose_threads, masks_of
 
 
@@ -196,3 +201,39 @@ def test_the_number_of_threads():
     assert choose_threads("auto", batch_size=4, hidden_size=16) == 1
     assert choose_threads("auto", batch_size=64, hidden_size=512) == min(8, available_cores())
     assert choose_threads("auto", batch_size=15, hidden_size=512) == 1
+
+
+def test_a_worker_that_stands_still_is_waited_for_unless_a_signal_has_arrived(batch, monkeypatch):
+    monkeypatch.setattr(shards_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(shards_module, "LOOK_EVERY", 0.01)
+    model, stop = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12), StopRequests()
+    with Shards(model, 9, 4, 2, stop=stop) as shards:
+        loss, *_ = shards.loss_and_gradients(*batch)
+        process = shards._workers[0]._process
+        process.send_signal(signal.SIGSTOP)
+        awake = threading.Timer(0.5, process.send_signal, [signal.SIGCONT])
+        awake.start()
+        assert shards.loss_and_gradients(*batch)[0] == loss
+        awake.join()
+        process.send_signal(signal.SIGSTOP)
+        stop.received.append(signal.SIGTERM)
+        with pytest.raises(WorkerError, match=r"rows 2 to 3 has not answered for 0\.1 seconds"):
+            shards.loss_and_gradients(*batch)
+        assert process.poll() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("executable", ["", "/nowhere/python", None])
+def test_without_an_interpreter_to_start_there_is_one_thread_and_a_word(
+    corpus, tmp_path, monkeypatch, executable
+):
+    if executable is None:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    else:
+        monkeypatch.setattr(sys, "executable", executable)
+    spy = Spy()
+    train(corpus, tmp_path, threads=2, max_steps=2, progress=spy)
+    assert spy.said == ["`threads` 2: no Python interpreter is there to start workers, so one is used"]
+    spy = Spy()
+    train(corpus, tmp_path / "b", threads=1, max_steps=2, progress=spy)
+    assert spy.said == []
+    assert {threads for threads, _ in plan(charrnn.config.BenchConfig(threads=2))} == {1}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from charrnn import CharRNN, Corpus
-from charrnn.views.page import Curve, eigenvalues, network_data, packed, piece, render, source_hash
+from charrnn.views.page import eigenvalues, network_data, packed, piece, render, source_hash
+from charrnn.views.plotting import Curve
 
 CORPUS = Corpus.from_text("the cat sat on the mat. " * 40)
 
@@ -121,7 +122,7 @@ def test_a_gru_of_192_units_makes_a_page_of_less_than_400_kb():
 
 
 def test_a_long_curve_is_thinned_evenly():
-    curve = Curve()
+    curve = Curve(400)
     for x in range(10_000):
         curve.add(x, 1.0)
     at = np.array(curve.points)[:, 0]

@@ -1,4 +1,4 @@
-"""The GRU and the LSTM beside their textbook equations, and their derivatives beside differences."""
+"""The cells beside their textbook equations, and their derivatives beside differences."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from reference import numeric_gradient
 from charrnn import layers
 from charrnn.layers import CELLS
 
-GATED = ["gru", "lstm"]
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4))
 
 
@@ -48,7 +47,7 @@ def slow(name, xW, states, weights):
     return [np.array(steps) for steps in found]
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", list(CELLS))
 @given(seed=st.integers(0, 999), shape=sizes)
 def test_forward_is_the_textbook_step_by_step(name, seed, shape):
     cell, xW, states, weights, _ = window(name, seed, shape)
@@ -57,7 +56,7 @@ def test_forward_is_the_textbook_step_by_step(name, seed, shape):
         np.testing.assert_allclose(getattr(memory, key), steps, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", list(CELLS))
 @given(seed=st.integers(0, 999), shape=sizes)
 def test_backward_is_the_derivative_of_forward(name, seed, shape):
     cell, xW, states, weights, upstream = window(name, seed, shape)
@@ -92,13 +91,24 @@ def test_a_step_by_itself_is_a_step_of_the_window(name):
             np.testing.assert_allclose(row, expected[1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_gates_at_their_ends_stay_finite(name):
+@pytest.mark.parametrize("name", list(CELLS))
+def test_activations_at_their_ends_stay_finite(name):
     cell, xW, states, weights, upstream = window(name, 0, (4, 2, 3))
     memory = run(cell, 1e4 * xW, states, weights)
     assert all(np.isfinite(array).all() for array in memory)
     dz = np.empty_like(xW)
     assert all(np.isfinite(d).all() for d in (*cell.backward(upstream, memory, weights, dz), dz))
+
+
+def test_every_step_of_the_window_is_reached():
+    """A loss at the last step alone moves the state that enters the window, fifty steps before."""
+    _, xW, (a0,), weights, upstream = window("rnn", 0, (50, 2, 4))
+    upstream[:-1] = 0
+    W_aa = np.linalg.qr(weights["W_aa"])[0]
+    a = layers.recurrence_forward(0.1 * xW, 0.1 * a0, W_aa, np.zeros(4))
+    dz, da0 = layers.recurrence_backward(upstream, a, W_aa)
+    assert np.all(np.abs(da0) > 1e-4)
+    assert np.all(np.abs(dz).max(axis=(1, 2)) > 1e-3)
 
 
 def test_a_gate_that_is_open_carries_what_there_is():
@@ -131,7 +141,8 @@ def test_a_cell_says_what_it_keeps(name):
 
 
 def test_complex_arrays_carry_a_derivative():
-    for name in GATED:
+    """The imaginary part of f(x + ih)/h is f'(x)."""
+    for name in CELLS:
         cell, xW, states, weights, upstream = window(name, 1, (4, 2, 3))
         memory = run(cell, xW, states, weights)
         da0, *_ = cell.backward(upstream.copy(), memory, weights, np.empty_like(xW))

@@ -1,0 +1,89 @@
+"""``charrnn bench``: measure how fast this machine trains."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from charrnn.commands.flags import Commands, add_command, add_corpus, add_json, add_settings, given, part_of
+from charrnn.commands.terminal import described, wrapped
+from charrnn.commands.texts import read_corpus
+from charrnn.config import BenchConfig, TextConfig
+
+if TYPE_CHECKING:
+    from charrnn.training.bench import Point
+
+
+class BenchSettings(BenchConfig, TextConfig):
+    """The settings of ``charrnn bench``."""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the flags of ``charrnn bench``."""
+    parser = add_command(
+        commands,
+        run,
+        "bench",
+        usage="[OPTION ...] [CORPUS ...]",
+        help="measure how fast this machine trains, and recommend --threads and --batch-size",
+        description="Train the network that the flags describe for a moment, with several numbers of threads "
+        "and half, all and twice the --batch-size, and compare with one large matrix product. CORPUS gives "
+        "the size of the vocabulary.",
+    )
+    add_corpus(parser)
+    add_json(parser)
+    add_settings(parser, BenchSettings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure. Returns: the exit code."""
+    from charrnn.training.bench import bench, plan
+    from charrnn.training.shards import available_cores, choose_threads
+
+    settings = BenchSettings(**given(args, BenchSettings)).model_dump()
+    config = BenchConfig(**part_of(settings, BenchConfig))
+    corpus = read_corpus(args.corpus, part_of(settings, TextConfig))
+    planned = len(plan(config))
+    measured = bench(config, corpus.vocabulary)
+    points = list(tqdm(measured, total=planned, disable=None, leave=False, unit="point"))
+    fastest = max(points, key=lambda point: point.chars_per_second)
+    asked = [point for point in points if point.batch_size == config.batch_size]
+    best = max(asked, key=lambda point: point.chars_per_second)
+    sizes = {"T": config.seq_length, "H": config.hidden_size, "V": len(corpus.vocabulary)}
+    if args.json:
+        report = {
+            "sizes": sizes,
+            "dtype": config.dtype,
+            "cores": available_cores(),
+            "network": config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"}),
+            "points": [{**asdict(point), "of_peak": point.of_peak} for point in points],
+            "recommended": {"threads": best.threads, "batch_size": best.batch_size},
+        }
+        print(json.dumps(report))
+        return 0
+    print(wrapped(f"{described(config, sizes)}, {config.dtype}, {available_cores()} cores"))
+    print_table(points)
+    auto = choose_threads("auto", config.batch_size, config.hidden_size)
+    print(
+        f"\nBest for --batch-size {best.batch_size}: --threads {best.threads}. --threads auto takes {auto}."
+    )
+    if fastest.batch_size > best.batch_size:
+        gain = fastest.chars_per_second / best.chars_per_second - 1
+        advice = (
+            f"--batch-size {fastest.batch_size} --threads {fastest.threads} reads {gain:.0%} more characters "
+            "a second, but takes fewer steps in an epoch, so it may learn less from it."
+        )
+        print(wrapped(advice))
+    return 0
+
+
+def print_table(points: list["Point"]) -> None:
+    """Print a line for each measurement."""
+    print("threads  batch size  characters/s   GFLOP/s  of the peak  arrays")
+    for p in points:
+        print(
+            f"{p.threads:7}  {p.batch_size:10}  {p.chars_per_second:12,.0f}  {p.gflops:8.1f}  "
+            f"{p.of_peak:5.0%} of {p.peak_gflops:<4.0f} {p.megabytes:4.0f} MB"
+        )

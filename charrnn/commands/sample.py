@@ -1,0 +1,127 @@
+"""``charrnn sample``: write text with a trained network."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+from threadpoolctl import threadpool_limits
+
+from charrnn.commands.flags import (
+    Commands,
+    SavedConfig,
+    add_command,
+    add_raw,
+    add_run,
+    add_settings,
+    add_unknown,
+    given,
+)
+from charrnn.commands.terminal import Writer
+from charrnn.commands.texts import training_part
+from charrnn.config import Positive, SampleConfig
+from charrnn.errors import TextError
+from charrnn.files import read_small
+from charrnn.measures.novelty import LENGTHS, Novelty, novelty
+from charrnn.runs import load
+
+AT_ONCE = 64  # texts of one drawing
+PRIME_BYTES = 64 * 10**6
+
+
+class SampleSettings(SampleConfig, SavedConfig):
+    """The texts."""
+
+    num_samples: Positive = Field(
+        default=1,
+        description="texts to draw; several are drawn 64 at a time, and a newline ends each",
+    )
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the flags of ``charrnn sample``."""
+    parser = add_command(
+        commands,
+        run,
+        "sample",
+        usage="[OPTION ...] RUN",
+        help="write text with a trained network",
+        description="Write text with the network of a run. It goes to standard output as it is drawn.",
+    )
+    add_run(parser)
+    parser.add_argument(
+        "--prime",
+        "--primetext",
+        metavar="TEXT",
+        default="",
+        help="text to go on from, printed first; @FILE reads it from a file, - from standard input",
+    )
+    parser.add_argument(
+        "--novelty",
+        action="store_true",
+        help="then say, on standard error, how much of it stands word for word in the training text: of its "
+        "substrings, and of its complete lines that are not empty",
+    )
+    add_unknown(parser)
+    add_raw(parser)
+    add_settings(parser, SampleSettings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw texts. Returns: the exit code."""
+    config = SampleSettings(**given(args, SampleSettings))
+    model = load(args.run, config.which)
+    prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
+    learned = training_part(Path(args.run), model) if args.novelty else None
+    texts: list[list[int]] = []  # for --novelty
+    writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
+    with threadpool_limits(1, "blas"):
+        if config.num_samples > 1:
+            rng = np.random.default_rng(config.seed)
+            for done in range(0, config.num_samples, AT_ONCE):
+                count = min(AT_ONCE, config.num_samples - done)
+                for text in model.draw_many(prime, count, config, rng):
+                    writer.write(decode(prime) + decode(text) + b"\n")
+                    if args.novelty:
+                        texts.append(text)
+        else:
+            texts.append([])
+            writer.write(decode(prime))
+            for token in model.draw(prime, config):
+                writer.write(decode([token]))
+                if args.novelty:
+                    texts[0].append(token)
+            writer.write(b"\n" if sys.stdout.isatty() else b"", final=True)
+    if learned is not None:
+        newline = next(iter(model.vocabulary.encode("\n", ignore_unknown=True).tolist()), None)
+        ended = [config.stop.startswith("\n") and len(text) < config.length for text in texts]
+        report = novelty(learned, prime, texts, newline, ended)
+        print(in_words(report, "bytes" if model.vocabulary.is_bytes else "characters"), file=sys.stderr)
+    return 0
+
+
+def read_prime(prime: str) -> str | bytes:
+    """The prime text: as given, or from the file @FILE, or from standard input for -."""
+    if prime == "-":
+        if sys.stdin is None:
+            raise TextError("--prime -: standard input is closed")
+        return read_small(sys.stdin.buffer, PRIME_BYTES, "standard input")
+    return read_small(Path(prime[1:]), PRIME_BYTES) if prime.startswith("@") else prime
+
+
+def in_words(report: Novelty, unit: str) -> str:
+    """What ``charrnn sample --novelty`` says."""
+    shares = ["–" if (share := report.share(length)) is None else f"{share:.1%}" for length in LENGTHS]
+    copies = f"{report.copies} of {report.lines} lines {'is a copy' if report.copies == 1 else 'are copies'}"
+    return (
+        f"of its substrings of {listed(LENGTHS)} {unit} {listed(shares)} stand in the training text\n"
+        f"{copies if report.lines else 'no line is complete'}"
+    )
+
+
+def listed(words: Sequence[object]) -> str:
+    """a, b and c."""
+    *before, last = map(str, words)
+    return f"{', '.join(before)} and {last}"

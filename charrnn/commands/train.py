@@ -1,0 +1,283 @@
+"""``charrnn train``: train on a text and keep the run in a folder."""
+
+import argparse
+import math
+import shlex
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from charrnn.commands import gradcheck
+from charrnn.commands.flags import (
+    Commands,
+    add_command,
+    add_corpus,
+    add_raw,
+    add_settings,
+    given,
+    part_of,
+    path,
+)
+from charrnn.commands.terminal import as_typed, framed, program, say, shown, wrapped
+from charrnn.commands.texts import (
+    default_out,
+    read_corpus,
+    reading_of,
+    source_of,
+    text_of_run,
+    text_to_train_on,
+)
+from charrnn.config import CacheConfig, GradcheckConfig, TextConfig, TrainConfig, flag
+from charrnn.errors import ConfigError, Interrupted
+from charrnn.files import read_small
+from charrnn.measures.baselines import baselines
+from charrnn.runs import CorpusNote, RunFolder, load, read_note
+from charrnn.signals import stops_raised
+from charrnn.text.corpus import Corpus
+from charrnn.text.tokens import TOKENS
+from charrnn.training import Progress, Result, train_in
+from charrnn.training.shards import within_cores
+
+COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
+CONFIG_BYTES = 10**6  # of a file of settings
+
+
+class TrainSettings(TrainConfig, CacheConfig, TextConfig):
+    """Everything a file for --config may set."""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the flags of ``charrnn train``."""
+    parser = add_command(
+        commands,
+        run,
+        "train",
+        usage="[OPTION ...] [CORPUS ...]",
+        help="train on a text and keep the run in a folder",
+        description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
+    )
+    add_corpus(parser)
+    parser.add_argument(
+        "--out", metavar="RUN", type=path, help="folder of the run (default: runs/NAME-OF-CORPUS)"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", type=path, help="TOML file of settings; a flag beats the file"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        type=path,
+        help="with --resume: go on from an older save of that folder, such as step-1200.npz",
+    )
+    parser.add_argument(
+        "--allow-changed-corpus",
+        action="store_true",
+        help="with --resume: go on though the text has changed",
+    )
+    parser.add_argument(
+        "--init-from",
+        metavar="RUN",
+        type=path,
+        help="start a new run from the weights of another (fine-tuning)",
+    )
+    add_raw(parser)
+    parser.add_argument(
+        "--gradcheck",
+        action="store_true",
+        help="check the gradients of a network of these sizes, on this text, and exit",
+    )
+    add_settings(parser, TrainSettings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train. Returns: the exit code."""
+    out = Path(args.out or default_out(args.corpus))
+    settings, kept = settings_of(args, out)
+    config = TrainConfig(**part_of(settings, TrainConfig))
+    reading = part_of(settings, TextConfig)
+    if args.gradcheck:
+        text = text_of_run(out, kept, "Name it: ") if kept and not args.corpus else None
+        corpus = text or read_corpus(args.corpus, reading)
+        common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
+        return gradcheck.check(corpus, GradcheckConfig(**common, quick=True))
+    sources = kept.sources if kept and not args.corpus else list(map(source_of, args.corpus))
+    mode: Any = "resume" if args.resume else "overwrite" if args.overwrite else "new"
+    # the lock is held before anything is written, the encoded text above all
+    with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
+        corpus, cache = text_to_train_on(args, settings, kept, out)
+        say(
+            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
+            f"seed {config.seed}, run {out}"
+        )
+        if not args.resume:
+            say_what_to_beat(corpus, config)
+        try:
+            result = train_in(
+                folder,
+                corpus,
+                config,
+                save=args.start or "last.npz",
+                init_from=args.init_from,
+                allow_changed_corpus=args.allow_changed_corpus,
+                about={
+                    "sources": sources,
+                    "cache_dir": "" if cache == out / TOKENS else str(cache),
+                    **reading,
+                },
+                progress=Bar(raw=args.raw),
+            )
+        except Interrupted as stopped:
+            with suppress(OSError):  # there may be no terminal any more
+                say(f"{stopped}. To resume: {program('train')} --resume --out {shlex.quote(str(out))}")
+            return 128 + stopped.signal
+    say_result(result, config, raw=args.raw)
+    return 0
+
+
+# -- settings ---------------------------------------------------------------------------------------
+
+
+def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], CorpusNote | None]:
+    """The settings of a run, and what the run that is resumed notes of its text.
+
+    A flag beats the file of --config, which beats the run that is resumed or whose weights are taken over.
+    """
+    for name, value in (("--from", args.start), ("--allow-changed-corpus", args.allow_changed_corpus)):
+        if value and not args.resume:
+            raise ConfigError(f"{name}: is for --resume: give both")
+    if args.init_from and args.resume:
+        raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
+    flags = given(args, TrainSettings)
+    TrainSettings(**part_of(flags, TextConfig))
+    must_start_alone(args, flags)
+    values: dict[str, Any] = {}
+    kept: CorpusNote | None = None
+    if args.resume:
+        note = read_note(out)
+        kept = note.corpus
+        values |= note.settings.model_dump() | reading_of(kept, args.corpus)
+    if args.init_from:
+        model = load(args.init_from)
+        for name in ("cell", "num_layers", "hidden_size", "embedding_size"):
+            values[name] = getattr(model.config, name)
+    if args.config:
+        file = read_toml(Path(args.config))
+        must_start_alone(args, file, f"{args.config}: ")
+        flags = file | flags
+    if args.resume and "threads" not in flags:  # what a run says starts no more processes than fit
+        threads, values["threads"] = values["threads"], within_cores(values["threads"])
+        if threads != values["threads"]:
+            say(f"--threads {threads} of this run is more than the cores here; give --threads to have it so")
+    try:
+        return TrainSettings(**values | flags).model_dump(), kept
+    except ConfigError as error:
+        raise ConfigError(f"{blamed(args)}{error}") from None
+
+
+def must_start_alone(args: argparse.Namespace, values: dict[str, Any], where: str = "") -> None:
+    """Refuse settings of how weights start where weights are taken over."""
+    for name in ("init", "init_scale", "input_scale"):
+        if args.init_from and name in values:
+            raise ConfigError(
+                f"{where}{flag(name)} has no effect with --init-from, whose weights are taken over"
+            )
+
+
+def blamed(args: argparse.Namespace) -> str:
+    """The file whose settings are wrong; nothing if it is the flags by themselves."""
+    try:
+        TrainSettings(**given(args, TrainSettings))
+    except ConfigError:
+        return ""
+    return f"{args.config}: " if args.config else ""
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The settings in a TOML file."""
+    blob = read_small(file, CONFIG_BYTES)
+    try:
+        return tomllib.loads(blob.decode())
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of too many digits
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+# -- what is printed --------------------------------------------------------------------------------
+
+
+def say_what_to_beat(corpus: Corpus, config: TrainConfig) -> None:
+    """Print the losses of counting, if the text is short enough to count and has a validation part."""
+    parts = corpus.split(config.val_fraction, config.test_fraction)
+    if len(parts.val) >= 2 and len(parts.train) + len(parts.val) <= COUNTED:
+        to_beat = baselines(parts.train, parts.val, len(corpus.vocabulary))
+        losses = ", ".join(f"{name}\xa0{loss:.3f}" for name, loss in to_beat.items())
+        say(wrapped(f"to beat on the validation part, in nats: {losses}"))
+
+
+def say_result(result: Result, config: TrainConfig, *, raw: bool) -> None:
+    """Print how a run ended, with a sample."""
+    for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss)):
+        if loss is not None:
+            say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
+    say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
+    sample = result.model.sample(length=700, seed=config.seed)
+    print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
+    say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")
+
+
+class Bar(Progress):
+    """A Progress on the terminal: a bar on standard error, lines on standard output."""
+
+    def __init__(self, *, raw: bool = False):
+        """``raw``: samples are printed as they are."""
+        self.raw = raw
+
+    def start(self, characters: int, total: int) -> None:
+        self._loss = math.nan
+        self._bar = tqdm(
+            total=total,
+            initial=characters,
+            unit="char",
+            unit_scale=True,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            disable=None,  # where standard error is not a terminal
+        )
+
+    def step(self, characters: int, loss: float) -> None:
+        self._loss = loss if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * loss
+        bits = self._loss / math.log(2)
+        self._bar.set_postfix_str(f"loss {self._loss:.3f}, {bits:.3f} bits/char", refresh=False)
+        self._bar.update(characters)
+
+    def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
+        self.say(
+            f"epoch {epoch:6.2f}  step {step:7,}  train {loss:.4f}  val {val_loss:.4f} nats "
+            f"({val_loss / math.log(2):.3f} bits){'  best' if best else ''}"
+        )
+
+    def went_back(self, characters: int) -> None:
+        self._loss = math.nan
+        self._bar.n = characters
+        self._bar.refresh()
+
+    def sampled(self, text: str) -> None:
+        self._write(f"\n{framed(text if self.raw else shown(text, sys.stdout))}\n")
+
+    def say(self, text: str) -> None:
+        self._write(shown(as_typed(text), sys.stdout))
+
+    def _write(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def stop(self) -> None:
+        with suppress(OSError):  # there may be no terminal any more
+            self._bar.close()

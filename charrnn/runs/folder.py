@@ -1,0 +1,389 @@
+"""RunFolder: the folder of a run, written by the one process that holds it.
+
+    RUN/config.json     a Note: all settings, what was read (name, size, SHA-256), versions
+    RUN/metrics.jsonl   a line for each logged step
+    RUN/last.npz        a Snapshot: weights, vocabulary, and all else that the rest of the run depends on
+    RUN/step-N.npz      what last.npz was at step N: the saves before it, and the one to roll back to
+    RUN/best.npz        weights and vocabulary of the best validation so far
+    RUN/.lock           held by the process that trains there
+
+Every file but metrics.jsonl is written beside its place, flushed to the disk, and renamed into it, and then
+the folder is flushed. So neither a killed process, nor a full disk, nor a machine that is reset leaves half
+of one: what stands there is the file before or the file after. The lines of metrics.jsonl are flushed before
+the last.npz that counts them, and best.npz is written after the last.npz that it can be made from. So
+last.npz is the word of record: what it does not count is cut off on resuming, and what it implies is made
+again.
+"""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from charrnn.errors import ConfigError, RunError
+from charrnn.files import beside, flush_folder, write_whole
+from charrnn.layers import Array
+from charrnn.model.charrnn import CharRNN
+from charrnn.runs.lock import LOCK, Lock
+from charrnn.runs.metrics import METRICS, Metrics
+from charrnn.runs.note import CONFIG, Note, is_note
+from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
+from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
+
+LAST, BEST = "last.npz", "best.npz"
+LEFTOVER = re.compile(r"\.(config\.json|tokens\.bin(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new")
+
+
+# -- reading, which takes no lock -------------------------------------------------------------------
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run was written there, whole or in part: config.json has settings, or a save a checksum."""
+    path.exists()  # a name too long is an error of its own
+    return is_note(path / CONFIG) or any(map(ends_in_checksum, _saves(path)))
+
+
+def load(run: str | Path, which: str = "best") -> CharRNN:
+    """The model of a run: its best validation (``best``), or as training left it (``last``).
+
+    A run that has not been validated yet gives the last one.
+
+    Raises:
+        RunError: ``run`` is not the folder of a run, or the file is damaged.
+    """
+    path = Path(run)
+    if which not in ("best", "last"):
+        raise ConfigError(f"which: {which!r} is neither 'best' nor 'last'")
+    _check_run(path)
+    file = path / f"{which}.npz"
+    if which == "best" and not file.exists():
+        file = path / LAST
+    if not file.exists():
+        raise RunError(f"{path}: this run has no saved model yet")
+    return model_from(read_arrays(file), file)
+
+
+def read_note(run: Path) -> Note:
+    """The note of a run, with the settings that last.npz holds, since that has a checksum.
+
+    Those of config.json count where last.npz is damaged, or of an older version.
+
+    Raises:
+        RunError: ``run`` is not the folder of a run, or its config.json is damaged.
+    """
+    _check_run(run)
+    note = Note.read(run)
+    with suppress(RunError):
+        settings = settings_from(read_arrays(run / LAST)) or note.settings
+        return note.model_copy(update={"settings": settings})
+    return note
+
+
+def _check_run(path: Path) -> None:
+    if not is_run(path):
+        raise RunError(f"{path}: not the folder of a run. See charrnn train --out")
+
+
+def step_file(run: Path, step: int) -> Path:
+    """Where a save of that step is kept once it is no longer the last."""
+    return run / f"step-{step}.npz"
+
+
+def step_files(run: Path) -> dict[int, Path]:
+    """The saves that are kept beside last.npz, by their step, the newest first."""
+    try:
+        names = [re.fullmatch(r"step-(0|[1-9][0-9]{0,17})\.npz", path.name) for path in run.iterdir()]
+    except (OSError, ValueError):  # the folder is gone: whoever writes to it next will say so
+        return {}
+    steps = sorted((int(name[1]) for name in names if name), reverse=True)
+    return {step: step_file(run, step) for step in steps}
+
+
+def _saves(run: Path) -> list[Path]:
+    return [*step_files(run).values(), run / BEST, run / LAST]
+
+
+# -- writing, under the lock ------------------------------------------------------------------------
+
+
+class RunFolder:
+    """The folder of a run, held by this process: a context manager.
+
+    The lock is held from the beginning to the end, and each method checks it before it writes.
+
+    Attributes:
+        path: of the folder.
+        mode: "new" for a run that must not exist yet, "overwrite" for one that may, "resume" for one
+            that must.
+    """
+
+    def __init__(self, path: str | Path, mode: Literal["new", "overwrite", "resume"] = "new"):
+        self.path, self.mode = Path(path), mode
+        self._lock, self._metrics = Lock(self.path), Metrics(self.path)
+        self._last: tuple[int, int] | None = None  # step and rollback_step of last.npz
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make the folder, if need be, and take its lock.
+
+        Raises:
+            RunError: the run is missing, or in the way, or a file of another program is; another process
+                trains there; the folder cannot be written to.
+        """
+        self._check_mode()
+        with ExitStack() as stack:
+            stack.callback(self._remove_folders, self._make_folders())
+            stack.enter_context(self._lock)
+            stack.callback(self._remove_lock)
+            self._check_mode()  # another process may have been faster
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Release the lock; a folder in which no run was begun is left as it was."""
+        self._stack.close()
+
+    @property
+    def last_step(self) -> int:
+        """The step of last.npz; 0 where there is none."""
+        return self._last[0] if self._last else 0
+
+    def begin(self, note: Note, snapshot: Snapshot) -> None:
+        """Write the beginning of a run, in place of the run that is there."""
+        self._lock.check()
+        self._clear()
+        note.write(self.path)
+        self._metrics.cut(0)
+        self.save(snapshot)
+
+    def append(self, record: Mapping[str, object]) -> None:
+        """Add a line to metrics.jsonl."""
+        self._lock.check()
+        self._metrics.append(record)
+
+    def save(self, snapshot: Snapshot, metrics_bytes: int | None = None) -> None:
+        """Write last.npz; keep the one before it under its step, and drop those that are no longer needed.
+
+        Arguments:
+            metrics_bytes: how much of metrics.jsonl counts; all of it if not given.
+        """
+        state = snapshot.state
+        self._lock.check()
+        needed = self._keep(snapshot)
+        written = self._metrics.flush()
+        state.metrics_bytes = written if metrics_bytes is None else metrics_bytes
+        self._write(LAST, snapshot.arrays())
+        self._last = state.step, state.rollback_step
+        if state.best_step == state.step:
+            self._write_best(snapshot.model, state.step)
+        self._lock.check()
+        for step, path in step_files(self.path).items():
+            if step not in needed or step >= state.step:
+                with suppress(OSError):  # the next save tries again
+                    path.unlink()
+
+    def has_save(self) -> bool:
+        """Whether there is anything to resume from: last.npz, whole or damaged, or a good older save."""
+        return (self.path / LAST).exists() or bool(self._good_saves())
+
+    def load(self, save: str | int = LAST) -> Snapshot:
+        """Read a save, by its name or its step.
+
+        Raises:
+            RunError: it is missing or damaged; the message says which one to resume from.
+            ConfigError: no save of this run has that name.
+        """
+        names = [path.name for path in step_files(self.path).values()]
+        if isinstance(save, int):
+            name = LAST if self._last and self._last[0] == save else step_file(self.path, save).name
+        elif (name := save) != LAST and name not in names:
+            raise ConfigError(f"--from {name}: {self.path} keeps {', '.join(names) or 'no older saves'}")
+        try:
+            return Snapshot.read(self.path / name)
+        except RunError as error:
+            raise RunError(f"{error}. {self._way_out(name)}") from None
+
+    def take_up(self, name: str, state: RunState) -> str | None:
+        """Make the save of that name, which holds ``state``, the last one, and cut off what came after it.
+
+        Returns: what is worth telling, if anything.
+        """
+        self._lock.check()
+        self._tidy()
+        if name != LAST:
+            also_as(self.path / name, self.path / LAST)
+        self._last = state.step, state.rollback_step
+        if state.rollback_step not in (state.step, *step_files(self.path)):
+            state.rollback_step = state.step
+        if self._metrics.cut(state.metrics_bytes):
+            return None
+        return f"{self.path / METRICS}: lines that it had at the last save are missing"
+
+    def go_back(self, snapshot: Snapshot) -> str | None:
+        """Save what was an older save, and cut off the lines of metrics.jsonl after it.
+
+        Returns: what is worth telling, if anything.
+        """
+        self.save(snapshot, snapshot.state.metrics_bytes)
+        self._metrics.cut(snapshot.state.metrics_bytes)
+        return self.mend(snapshot.state)
+
+    def mend(self, state: RunState) -> str | None:
+        """Make best.npz again where it is missing, damaged or of another step, if the save it is of is there.
+
+        Returns: what is worth telling, if it cannot be made.
+        """
+        step, path, found = state.best_step, self.path / BEST, None
+        if step is None:
+            return None
+        with suppress(RunError):
+            best = read_arrays(path)
+            model_from(best, path)
+            found = count_in(best, "step")
+        if found == step:
+            return None
+        with suppress(RunError):
+            file = self.path / LAST if step == state.step else step_file(self.path, step)
+            self._write_best(model_from(read_arrays(file), file), step)
+            return None
+        if found is None:
+            state.best_val_loss = state.best_step = None
+            return f"{path}: missing or damaged; the next validation takes its place"
+        return (
+            f"{path}: is of step {found:,}; it stays until a validation is better than "
+            f"{state.best_val_loss:.4f}, that of step {step:,}"
+        )
+
+    def write_note(self, note: Note) -> None:
+        """Write config.json."""
+        self._lock.check()
+        note.write(self.path)
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _check_mode(self) -> None:
+        found = is_run(self.path)
+        if self.mode == "resume":
+            if not found:
+                raise RunError(f"{self.path}: there is no run in this folder to resume. See `out`")
+            return
+        if found and self.mode == "new":
+            raise RunError(
+                f"{self.path}: there is a run in this folder. `resume` continues it, `overwrite` replaces "
+                "it, `out` names another folder"
+            )
+        ours = [] if not found else [self.path / METRICS, *_saves(self.path)]
+        ours += [self.path / CONFIG] if is_note(self.path / CONFIG) else []
+        for path in (self.path / CONFIG, self.path / METRICS, *_saves(self.path)):
+            if os.path.lexists(path) and path not in ours:
+                raise RunError(
+                    f"{path}: not written by a run, so it is not replaced. Remove it, or name another folder "
+                    "with `out`"
+                )
+
+    def _make_folders(self) -> list[Path]:
+        """Make the folder and those above it, to outlive a reset of the machine. Returns: the new ones."""
+        try:
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:  # the second for a name that no system knows
+            raise RunError(
+                f"{self.path}: cannot be written: {getattr(error, 'strerror', None) or error}"
+            ) from None
+        for folder in self.path.resolve().parents[:2]:  # runs/NAME: both may be new
+            with suppress(OSError):  # not every folder above may be opened
+                flush_folder(folder)
+        return made
+
+    def _remove_folders(self, made: list[Path]) -> None:
+        with suppress(OSError):  # the first one that is not empty, and those above it, stay
+            for folder in made:
+                folder.rmdir()
+
+    def _remove_lock(self) -> None:
+        if self._lock.is_current() and not is_run(self.path):
+            with suppress(OSError):
+                (self.path / LOCK).unlink()
+
+    def _write(self, name: str, arrays: Mapping[str, Array]) -> None:
+        self._lock.check()
+        write_arrays(self.path / name, arrays)
+
+    def _write_best(self, model: CharRNN, step: int) -> None:
+        self._write(BEST, model_arrays(model) | {"step": np.array(step)})
+
+    def _keep(self, snapshot: Snapshot) -> set[int]:
+        """Give last.npz its name among the older saves. Returns: the steps of those that are needed.
+
+        They are the newest ones, and those that a rollback from one of these would go back to.
+        """
+        state = snapshot.state
+        assert snapshot.settings is not None
+        count = snapshot.settings.keep - 1  # beside last.npz
+        found = step_files(self.path)
+        kept = {step: rollback_step for step, rollback_step in state.kept if step in found}
+        if self._last is not None and self._last[0] < state.step:
+            step, rollback_step = self._last
+            also_as(self.path / LAST, step_file(self.path, step))
+            kept[step] = rollback_step
+        newest = sorted(kept, reverse=True)[:count]
+        needed = {*newest, *(kept[step] for step in newest), state.rollback_step}
+        state.kept = sorted((step, rollback_step) for step, rollback_step in kept.items() if step in needed)
+        return needed
+
+    def _good_saves(self) -> list[Path]:
+        good = []
+        for path in step_files(self.path).values():
+            with suppress(RunError):
+                Snapshot.read(path)
+                good.append(path)
+        return good
+
+    def _way_out(self, bad: str) -> str:
+        """What to do about a save that cannot be read."""
+        for path in self._good_saves():
+            if path.name != bad:
+                command = f"charrnn train --resume --from {path.name} --out {shlex.quote(str(self.path))}"
+                return f"The newest good save is {path.name}: {command}"
+        if (self.path / BEST).exists():
+            return f"{BEST} may still be there to sample from; `overwrite` starts anew"
+        return "`overwrite` starts anew"
+
+    def _clear(self) -> None:
+        """Remove the run: its note first, so that no part passes for the whole; a save, which tells, last."""
+        try:
+            for path in (self.path / CONFIG, self.path / METRICS, *_saves(self.path)):
+                path.unlink(missing_ok=True)
+            self._tidy()
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def _tidy(self) -> None:
+        """Remove temporary files that a killed writer left behind."""
+        for path in self.path.iterdir():
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def also_as(path: Path, other: Path) -> None:
+    """Give a file a second name, whole or not at all; a copy where the disk knows no hard links."""
+    new = beside(other)
+    try:
+        new.unlink(missing_ok=True)
+        os.link(path, new)
+        new.replace(other)
+        flush_folder(other.parent)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no longer exists") from None
+    except OSError:
+        with open_plain(path, NPZ_BYTES) as file:
+            write_whole(other, lambda copy: shutil.copyfileobj(file, copy))
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)  # renaming one name of a file to another of it leaves both

@@ -1,0 +1,182 @@
+"""config.json: the settings of a run, what it was trained on, and what wrote it.
+
+It has no checksum, so that a person can read it and a program of any kind can write it. What it says is
+checked, and bounds what the program does with it; last.npz holds the settings too.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+
+from charrnn.config import TrainConfig
+from charrnn.errors import ConfigError, RunError
+from charrnn.files import write_whole
+from charrnn.runs.npz import open_plain
+from charrnn.text.corpus import Corpus
+
+DISTRIBUTION = "charrnn-numpy"
+CONFIG = "config.json"
+CONFIG_BYTES = 10**6  # the largest file that is read, or written
+NAME_LENGTH = 4096  # characters of a path
+
+
+def _name(value: object) -> str:
+    """A file's name; bytes in it that are not Unicode are surrogates, which pydantic's strings refuse."""
+    if not isinstance(value, str) or len(value) > NAME_LENGTH or "\0" in value:
+        raise ValueError(f"should be text of at most {NAME_LENGTH:,} characters, none of them NUL")
+    return value
+
+
+Name = Annotated[str, PlainValidator(_name)]
+Word = Annotated[str, Field(max_length=200)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # a SHA-256 in hexadecimal
+
+
+class Noted(BaseModel):
+    """The base of what a file notes: its types are strict, and what it does not know it passes over."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class CorpusNote(Noted):
+    """The text of a run: what it is, and where and how it was read."""
+
+    name: Name
+    size: Count  # in bytes
+    sha256: Hash
+    characters: Count
+    vocabulary_size: int = Field(ge=2, le=sys.maxunicode + 1)
+    sources: list[Name] = Field(default=[], max_length=100_000)  # paths, - for standard input
+    cache_dir: Name = ""
+    bytes: bool = False
+    encoding: Word = "utf-8"
+    glob: str = Field(default="*.txt", max_length=1000)
+
+
+class InitFrom(Noted):
+    """The run whose weights another one started from."""
+
+    run: Name
+
+
+class Note(Noted):
+    """What config.json says of a run."""
+
+    settings: TrainConfig
+    corpus: CorpusNote
+    versions: dict[Word, Word] = Field(default={}, max_length=100)
+    init_from: InitFrom | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainConfig,
+        corpus: Corpus,
+        about: Mapping[str, Any],
+        init_from: InitFrom | None = None,
+    ) -> Self:
+        """The note of a run that this program trains.
+
+        Arguments:
+            about: the fields of ``CorpusNote`` that tell where and how the text was read.
+
+        Raises:
+            ConfigError: ``about`` has another field, or a value that cannot be noted.
+        """
+        if unknown := about.keys() - CorpusNote.model_fields.keys():
+            raise ConfigError(f"about: {min(unknown)!r} is none of {', '.join(CorpusNote.model_fields)}")
+        noted = {
+            "bytes": corpus.vocabulary.is_bytes,
+            **about,
+            "name": corpus.name,
+            "size": corpus.size,
+            "sha256": corpus.sha256,
+            "characters": len(corpus),
+            "vocabulary_size": len(corpus.vocabulary),
+        }
+        versions = {"charrnn": package_version(), "numpy": np.__version__}
+        versions["python"] = platform.python_version()
+        try:
+            return cls(settings=config, corpus=CorpusNote(**noted), versions=versions, init_from=init_from)
+        except ValidationError as error:
+            raise ConfigError(f"about: {sentence(error)}") from None
+
+    @classmethod
+    def read(cls, run: Path) -> Self:
+        """The note of the run in a folder.
+
+        Raises:
+            RunError: config.json is missing, or damaged, or a setting in it cannot be.
+        """
+        path = run / CONFIG
+        note = _read_json(path)
+        if not all(isinstance(note.get(key), dict) for key in ("settings", "corpus")):
+            raise RunError(f"{path}: damaged: it lacks settings or corpus")
+        try:
+            return cls.model_validate(note | {"settings": TrainConfig(**note["settings"])})
+        except ConfigError as error:
+            raise RunError(f"{path}: {error}") from None
+        except ValidationError as error:
+            raise RunError(f"{path}: damaged: {sentence(error)}") from None
+
+    def write(self, run: Path) -> None:
+        """Write config.json, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written, or would be larger than what is read.
+        """
+        path, value = run / CONFIG, self.model_dump()
+        if self.init_from is None:
+            del value["init_from"]
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        blob = text.encode("utf-8", "surrogatepass")
+        if len(blob) > CONFIG_BYTES:
+            raise RunError(
+                f"{path}: would be {len(blob):,} bytes, for {len(self.corpus.sources):,} files of text; no "
+                f"more than {CONFIG_BYTES:,} are read. Name their folder in place of them"
+            )
+        write_whole(path, lambda file: file.write(blob))
+
+
+def is_note(path: Path) -> bool:
+    """Whether a file is the config.json of a run, and not of another program: it has settings."""
+    try:
+        return isinstance(_read_json(path).get("settings"), dict)
+    except RunError:
+        return False
+
+
+def sentence(error: ValidationError) -> str:
+    """The first thing that is wrong: the field, and what it should be."""
+    wrong = error.errors()[0]
+    message = wrong["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return ": ".join(filter(None, [".".join(map(str, wrong["loc"]))[:200], message[0].lower() + message[1:]]))
+
+
+def package_version() -> str:
+    """The version of this package, as installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with open_plain(path, CONFIG_BYTES) as file:
+        try:
+            value = json.loads(file.read(CONFIG_BYTES))
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError):
+            raise RunError(f"{path}: damaged: not JSON") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: damaged: not a JSON object")
+    return value

@@ -1,0 +1,26 @@
+"""Progress: what is told of a run while it trains."""
+
+
+class Progress:
+    """Shows nothing; the command line's draws a bar."""
+
+    def start(self, characters: int, total: int) -> None:
+        """Training begins, or continues: so many characters of the total have been trained on."""
+
+    def step(self, characters: int, loss: float) -> None:
+        """A step is done, over so many characters, with its loss in nats."""
+
+    def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
+        """The validation part has been scored; ``loss`` is the mean in training since the last time."""
+
+    def went_back(self, characters: int) -> None:
+        """The run has diverged and continues from where so many characters had been trained on."""
+
+    def sampled(self, text: str) -> None:
+        """A short sample was drawn from the model as it stands."""
+
+    def say(self, text: str) -> None:
+        """Something worth knowing happened."""
+
+    def stop(self) -> None:
+        """Training ends, for whatever reason."""

@@ -1,0 +1,300 @@
+"""train(): begin a run, resume it, or start one from another's weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
+from charrnn.errors import ConfigError, RunError
+from charrnn.measures.evaluation import evaluate
+from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import shapes
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
+from charrnn.runs.folder import BEST, LAST
+from charrnn.runs.note import CONFIG, InitFrom
+from charrnn.signals import stops_collected
+from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.progress import Progress
+from charrnn.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to. Losses are in nats per character; None where a part is empty."""
+
+    path: Path
+    model: CharRNN  # the best one by validation; the last one where nothing was validated
+    steps: int
+    best_val_loss: float | None
+    test_loss: float | None
+    elapsed: float  # seconds of training, over all sessions
+
+
+def train(
+    corpus: Corpus,
+    config: TrainConfig | None = None,
+    out: str | Path = "runs/text",
+    *,
+    resume: bool | str = False,
+    overwrite: bool = False,
+    init_from: str | Path | None = None,
+    allow_changed_corpus: bool = False,
+    about: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Train a network on a text and keep it in the folder ``out``.
+
+    Arguments:
+        corpus: the text.
+        config: the settings; the defaults if not given.
+        out: the run's folder, made if need be.
+        resume: continue from out/last.npz, with ``config``; or from an older save there, by its name.
+        overwrite: replace the run that is there.
+        init_from: a run whose weights the new one starts from. What the characters of both texts have
+            learned is kept; new characters start afresh.
+        allow_changed_corpus: resume on another text than the run's, which must have no new characters.
+        about: where and how the text was read, to be noted in config.json: ``sources``, ``cache_dir``,
+            ``bytes``, ``encoding``, ``glob``.
+        progress: is told what happens.
+
+    Raises:
+        TextError: the text is too short for a window.
+        RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or another
+            process trains there; or it cannot be written; or, when resuming, its run is missing, damaged
+            or of another text; or ``init_from`` has other sizes.
+        DivergedError: the loss or the gradient is no longer finite, or has exploded, and going back did
+            not help; what was saved before stands.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the run is saved and can be resumed.
+    """
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
+    if resume and init_from is not None:
+        raise ConfigError("`init_from` starts a new run; `resume` continues one: give one of the two")
+    with RunFolder(out, "resume" if resume else "overwrite" if overwrite else "new") as folder:
+        return train_in(
+            folder,
+            corpus,
+            config,
+            save=resume if isinstance(resume, str) else LAST,
+            init_from=init_from,
+            allow_changed_corpus=allow_changed_corpus,
+            about=about,
+            progress=progress,
+        )
+
+
+def train_in(
+    folder: RunFolder,
+    corpus: Corpus,
+    config: TrainConfig | None = None,
+    *,
+    save: str = LAST,
+    init_from: str | Path | None = None,
+    allow_changed_corpus: bool = False,
+    about: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Train in a folder that is held already, so that a text is encoded into it under its lock.
+
+    Arguments:
+        folder: what its mode says stands for ``resume`` and ``overwrite`` of ``train``.
+        save: the name of the save to resume from.
+
+    The rest is as in ``train``.
+    """
+    config, progress, about = config or TrainConfig(), progress or Progress(), about or {}
+    with stops_collected() as stop:
+        if folder.mode == "resume":
+            trainer = _resumed(folder, corpus, config, save, progress, about, allow_changed_corpus)
+        else:
+            trainer = _begun(folder, corpus, config, progress, about, init_from)
+        trainer.run(stop)
+        model = load(folder.path)
+        test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
+        state = trainer.state
+        return Result(folder.path, model, state.step, state.best_val_loss, test_loss, state.elapsed)
+
+
+def _begun(
+    folder: RunFolder,
+    corpus: Corpus,
+    config: TrainConfig,
+    progress: Progress,
+    about: Mapping[str, Any],
+    init_from: str | Path | None,
+) -> Trainer:
+    """A trainer at the first step of a new run."""
+    model = CharRNN.from_config(corpus.vocabulary, config, config.seed)
+    if init_from is not None:
+        known, V = take_over(model, load(init_from), init_from), len(model.vocabulary)
+        progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
+    trainer = Trainer(folder, corpus, config, model, progress)
+    start = None if init_from is None else InitFrom(run=str(init_from))
+    folder.begin(Note.of(config, corpus, about, start), trainer.snapshot())
+    return trainer
+
+
+def _resumed(
+    folder: RunFolder,
+    corpus: Corpus,
+    config: TrainConfig,
+    save: str,
+    progress: Progress,
+    about: Mapping[str, Any],
+    allow_changed_corpus: bool,
+) -> Trainer:
+    """A trainer that stands where a save left off. Nothing is written before all of it is found to fit."""
+    run, say = folder.path, progress.say
+    note = Note.read(run)
+    about = {**note.corpus.model_dump(), **about}
+    changed = _changes(run, note, config, say)
+    if save == LAST and not folder.has_save():
+        _check_nothing_is_lost(run, note)
+        say("this run ended before its first save: it starts from the beginning")
+        return _begun(folder, corpus, config, progress, about, None)
+    snapshot = folder.load(save)
+    other_text = snapshot.state.corpus != corpus.sha256
+    if other_text and not allow_changed_corpus:
+        raise RunError(
+            f"{run}: this run was trained on another text than {corpus.name} "
+            f"({corpus.size:,} bytes, SHA-256 {corpus.sha256[:12]}…). Give the text as it was, or start a "
+            "new run with `out`; `allow_changed_corpus` continues all the same"
+        )
+    if snapshot.model.vocabulary != corpus.vocabulary:
+        corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
+    _check_network(snapshot, config)
+    trainer = Trainer(folder, corpus, config, snapshot.model, progress)
+    if config.schedule == "cosine" and changed & {"epochs", "max_steps"}:
+        say(f"the cosine schedule now ends at step {trainer.total_steps:,}: the learning rate makes a jump")
+    if other_text:  # the place in the text means nothing any more, nor does the state that was carried
+        snapshot = replace(snapshot, carried=trainer.carried)
+    other_rate = snapshot.state.learning_rate != config.learning_rate
+    trainer.stand_at(snapshot)
+    told = [folder.take_up(save, trainer.state)]
+    if other_rate:
+        trainer.state.rollbacks = 0  # the halved rate was half of another
+    if other_text:
+        say(
+            "another text than before: the weights and the count of steps go on; the state a starts at "
+            "zero, and the best validation so far counts no more"
+        )
+        _forget_the_text(trainer.state, corpus)
+    if other_text or changed:  # before config.json has them: last.npz is what counts
+        trainer.save()
+    told.append(folder.mend(trainer.state))
+    for text in filter(None, told):
+        say(text)
+    folder.write_note(Note.of(config, corpus, about, note.init_from))
+    return trainer
+
+
+def _changes(run: Path, note: Note, config: TrainConfig, say: Callable[[str], None]) -> set[str]:
+    """The settings that change on resuming, which may not be among those that make the run what it is."""
+    before = read_note(run).settings
+    if found := _differences(before, note.settings):
+        values = ", ".join(f"{setting(name)} {now} (there {was})" for name, (was, now) in found.items())
+        say(f"{run / CONFIG}: does not agree with {LAST}, whose settings count: {values}")
+    changed = _differences(before, config)
+    for name in FIXED_ON_RESUME:
+        if name in changed:
+            was, now = changed[name]
+            raise RunError(
+                f"{setting(name)} {now}: this run has {was}, which cannot change on resuming. "
+                "Start a new run with `out`"
+            )
+    if changed:
+        values = ", ".join(f"{setting(name)} {was} → {now}" for name, (was, now) in changed.items())
+        say(f"changed on resuming: {values}")
+    return set(changed)
+
+
+def _differences(before: TrainConfig, after: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ, each with its two values."""
+    values = after.model_dump()
+    return {name: (was, values[name]) for name, was in before.model_dump().items() if was != values[name]}
+
+
+def _check_nothing_is_lost(run: Path, note: Note) -> None:
+    """A run without a save can start from the beginning only if it never came further."""
+    best = (run / BEST).exists()
+    if best or note.init_from:
+        raise RunError(
+            f"{run / LAST}: missing, so this run cannot be resumed. `overwrite` starts anew"
+            + (f"; {BEST} is still there to sample from" if best else "")
+        )
+
+
+def _check_network(snapshot: Snapshot, config: TrainConfig) -> None:
+    """Make sure that the settings describe the network of a save, before memory is taken for it."""
+    model = snapshot.model
+    expected = config.cell, np.dtype(config.dtype), shapes(config, model.V)
+    if (model.config.cell, model.dtype, model.parameters.shapes) != expected:
+        raise RunError(f"{snapshot.path}: holds another network than the settings describe")
+
+
+def _forget_the_text(state: RunState, corpus: Corpus) -> None:
+    """What is known of another text counts no more: its losses, and the saves to go back to."""
+    state.corpus, state.rollback_step, state.kept = corpus.sha256, state.step, []
+    state.since_log = state.since_validation = (0.0, 0)
+    state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None
+    state.validations_since_best = 0
+
+
+def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus:
+    """A text with fewer characters than the run knows, in the indices of the run.
+
+    Raises:
+        RunError: it has others, or one of the two is read as bytes.
+    """
+    if vocabulary.is_bytes != corpus.vocabulary.is_bytes:
+        kind = "bytes: give --bytes" if vocabulary.is_bytes else "characters: give --no-bytes"
+        raise RunError(f"{corpus.name}: {run} reads its text as {kind}")
+    new = np.setdiff1d(corpus.vocabulary.symbols, vocabulary.symbols)
+    if len(new):
+        names = ", ".join(repr(chr(symbol)) for symbol in new[:8])
+        raise RunError(
+            f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"
+            + ("…" if len(new) > 8 else "")
+            + "), and a run's vocabulary cannot change. A new run can start from its weights: "
+            f"`init_from` {run}"
+        )
+    index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
+    tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
+    return replace(corpus, tokens=tokens, vocabulary=vocabulary)
+
+
+def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:
+    """Start from what another network has learned; ``name`` is its name in errors.
+
+    The rows of W_ax (with an embedding, of W_ex), the columns of W_ya and the entries of b_y are taken by
+    character; those of characters that ``other`` does not know stay as they are. All else is taken as it is.
+
+    Returns: how many characters both know.
+
+    Raises:
+        RunError: the cells or sizes differ, or one vocabulary is of bytes and the other of characters.
+    """
+    for field in ("cell", "num_layers", "hidden_size", "embedding_size"):
+        mine, theirs = getattr(model.config, field), getattr(other.config, field)
+        if mine != theirs:
+            raise RunError(f"{setting(field)} {mine}: {name} has {theirs}, which its weights come with")
+    if model.vocabulary.is_bytes != other.vocabulary.is_bytes:
+        kinds = ["characters", "bytes"]
+        raise RunError(
+            f"`init_from` {name}: reads {kinds[other.vocabulary.is_bytes]}, and this text is read as "
+            f"{kinds[model.vocabulary.is_bytes]}. See `bytes`"
+        )
+    _, new, old = np.intersect1d(model.vocabulary.symbols, other.vocabulary.symbols, return_indices=True)
+    for key, array in model.parameters.items():
+        learned = other.parameters[key]
+        if key in (next(iter(model.parameters)), "b_y"):  # the first is what characters go in by
+            array[new] = learned[old]
+        elif key == "W_ya":
+            array[:, new] = learned[:, old]
+        else:
+            array[...] = learned
+    return len(new)

@@ -1,0 +1,52 @@
+import json
+import re
+import shutil
+
+import pytest
+from conftest import PROVERB
+
+import charrnn
+
+
+def test_eval_scores_the_part_asked_for(cli, run_folder, text_file):
+    result = json.loads(cli("eval", run_folder, "--json").out)
+    assert result["split"] == "val"
+    tokens = charrnn.Corpus.from_files(text_file).split(0.05, 0.05).val
+    assert result["loss"] == charrnn.evaluate(charrnn.load(run_folder), tokens).loss
+    assert result["characters"] == len(tokens) - 1
+    everything = json.loads(cli("eval", run_folder, "--split", "all", "--json").out)
+    assert everything["characters"] == len(PROVERB) * 40 - 1
+    line = cli("eval", run_folder, "--split", "test").out
+    assert re.fullmatch(
+        r"proverb, test, 145 characters: \d\.\d{4} nats \(\d\.\d{4} bits\) per character, "
+        r"perplexity \d+\.\d{3}, accuracy \d+\.\d\d%\n",
+        line,
+    )
+
+
+def test_eval_of_another_text(cli, run_folder, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the hen who knew")
+    result = json.loads(cli("eval", run_folder, other, "--json").out)
+    assert (result["corpus"], result["split"], result["characters"]) == ("other", "all", 15)
+    other.write_text("the hen who knew 7")
+    assert "'7' (U+0037)" in cli("eval", run_folder, other).err
+    dropped = json.loads(cli("eval", run_folder, other, "--ignore-unknown", "--json").out)
+    assert dropped["characters"] == 16
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_folders_that_are_no_runs_and_files_that_are_damaged(cli, run_folder, tmp_path, command):
+    for missing in (tmp_path / "nowhere", tmp_path):
+        outcome = cli(command, missing)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "not the folder of a run" in outcome.err
+    broken = tmp_path / "broken"
+    shutil.copytree(run_folder, broken)
+    content = (broken / "best.npz").read_bytes()
+    for bad in (b"", b"PK", content[:-30], content[:200] + b"!" + content[201:]):
+        (broken / "best.npz").write_bytes(bad)
+        outcome = cli(command, broken)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "best.npz: damaged" in outcome.err
+    assert cli(command, broken, "--which", "last").code == 0

@@ -1,0 +1,194 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.errors import RunError
+from charrnn.files import write_whole
+from charrnn.runs import Note, RunFolder, is_run, read_note
+from charrnn.runs.npz import read_arrays, write_arrays
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes")
+def test_what_leads_out_of_a_run_is_not_read_and_not_written(run_folder, corpus, tmp_path):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    for name in ("best.npz", "config.json"):
+        shutil.copytree(run_folder, run)
+        (run / name).rename(outside)
+        (run / name).symlink_to(outside)
+        with pytest.raises(RunError, match=rf"{name}: leads out of the run's folder"):
+            (charrnn.load if name == "best.npz" else read_note)(run)
+        shutil.rmtree(run)
+    shutil.copytree(run_folder, run)
+    outside.write_text("mine\n")
+    for name in ("metrics.jsonl", ".lock"):
+        (run / name).unlink()
+        (run / name).symlink_to(outside)
+        with pytest.raises(RunError, match="cannot be written"):
+            charrnn.train(corpus, read_note(run).settings, run, resume=True)
+        (run / name).unlink()
+    for name in (".last.npz.new", ".config.json.new"):
+        (run / name).symlink_to(outside)
+        write_whole(run / name[1:-4], lambda file: file.write(b"new"))
+    assert outside.read_text() == "mine\n"
+    (run / "best.npz").unlink()
+    os.mkfifo(run / "best.npz")  # to open it would wait for ever
+    with pytest.raises(RunError, match="not a plain file"):
+        charrnn.load(run)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("config.json", 10**6), ("best.npz", 2**34)])
+def test_files_larger_than_any_run_writes_are_not_read(run_folder, tmp_path, name, limit):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    with (run / name).open("r+b") as file:
+        file.truncate(limit + 1)  # a hole: it takes no room
+    with pytest.raises(RunError, match="no more than"):
+        (charrnn.load if name == "best.npz" else read_note)(run)
+
+
+def test_load(run_folder, tmp_path):
+    assert charrnn.load(run_folder).hidden_size == 24
+    with pytest.raises(RunError, match="not the folder of a run"):
+        charrnn.load(tmp_path)
+    shutil.copy(run_folder / "config.json", tmp_path)
+    with pytest.raises(RunError, match="no saved model yet"):
+        charrnn.load(tmp_path)
+    shutil.copy(run_folder / "last.npz", tmp_path)
+    last = charrnn.load(tmp_path)  # nothing was validated: the last one is the best there is
+    expected = charrnn.load(run_folder, "last")
+    np.testing.assert_array_equal(last.parameters.flat, expected.parameters.flat)
+
+
+# -- whose files they are ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"theme": "dark"}'),
+        ("config.json", b'{"settings": 3, "corpus": {}}'),
+        ("config.json", b"{ not JSON"),
+        ("metrics.jsonl", b'{"accuracy": 0.9}\n'),
+        ("best.npz", b"PK"),
+        ("last.npz", b""),
+        ("step-3.npz", b"mine"),
+    ],
+)
+@pytest.mark.parametrize("beside_a_run", [False, True])
+def test_a_file_of_another_program_makes_no_run_and_is_never_replaced(
+    corpus, run_folder, tmp_path, name, content, beside_a_run
+):
+    if beside_a_run:
+        if name != "config.json":
+            return  # a damaged file of the run's own
+        shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert is_run(tmp_path) == beside_a_run
+    config = charrnn.TrainConfig(max_steps=1)
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(RunError, match=r"not written by a run|no run in|is a run in|config\.json"):
+            charrnn.train(corpus, config, tmp_path, **how)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    if not beside_a_run:
+        with pytest.raises(RunError, match="not the folder of a run"):
+            charrnn.load(tmp_path)
+
+
+def test_a_run_that_is_half_removed_is_still_a_run(corpus, run_folder, tmp_path, monkeypatch):
+    """Killed while it is overwritten: what is left can be overwritten, and does not pass for the whole."""
+    original, left = Path.unlink, []
+
+    def count(path, missing_ok=False):
+        left.append(is_run(tmp_path))
+        original(path, missing_ok)
+
+    shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
+    with RunFolder(tmp_path, "overwrite") as folder:
+        monkeypatch.setattr(Path, "unlink", count)
+        folder._clear()
+        monkeypatch.undo()
+    assert len(left) >= 5
+    assert all(left)
+    assert {path.name for path in tmp_path.iterdir()} == {"tokens.bin"}
+
+
+def test_a_folder_in_which_no_run_is_begun_is_left_as_it_was(tmp_path):
+    with RunFolder(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "mine"):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
+    with RunFolder(tmp_path / "run"):  # one that another process has put in its place is that one's
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / ".lock").touch()
+    assert (tmp_path / "run" / ".lock").exists()
+
+
+def test_nothing_is_written_to_a_folder_that_was_replaced(run_folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    with RunFolder(run, "resume") as folder:
+        snapshot, note = folder.load(), Note.read(run)
+        folder.take_up("last.npz", snapshot.state)
+        run.rename(tmp_path / "elsewhere")
+        shutil.copytree(run_folder, run)
+        (run / "best.npz").unlink()
+        before = {path.name: path.read_bytes() for path in run.iterdir()}
+        for write in (
+            lambda: folder.begin(note, snapshot),
+            lambda: folder.append({"step": 1}),
+            lambda: folder.save(snapshot),
+            lambda: folder.take_up("last.npz", snapshot.state),
+            lambda: folder.go_back(snapshot),
+            lambda: folder.write_note(note),
+        ):
+            with pytest.raises(RunError, match="was deleted or replaced"):
+                write()
+        folder.mend(snapshot.state)
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_metrics_with_a_second_name_are_not_written_to(run_folder, corpus, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    (tmp_path / "mine").write_text("mine\n")
+    (run / "metrics.jsonl").unlink()
+    os.link(tmp_path / "mine", run / "metrics.jsonl")
+    with pytest.raises(RunError, match=r"metrics.jsonl: has a second name \(a hard link\)"):
+        charrnn.train(corpus, read_note(run).settings, run, resume=True)
+    assert (tmp_path / "mine").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [None, [3, 4], [[3]], -1, 1.0, 2**63, "3"],
+    ids=str,
+)
+def test_a_best_model_of_a_step_that_is_none_is_made_again(run_folder, corpus, tmp_path, step):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    best = read_arrays(run / "best.npz")
+    good = best.pop("step")
+    more = {} if step is None else {"step": np.array(step)}
+    write_arrays(run / "best.npz", best | more)
+    charrnn.train(corpus, read_note(run).settings, run, resume=True)
+    assert read_arrays(run / "best.npz")["step"] == good
+
+
+def test_a_note_that_could_not_be_read_again_is_not_written(corpus, tmp_path):
+    about = {"sources": [f"/{i:0100}" for i in range(10_000)]}
+    with pytest.raises(RunError, match=r"config.json: would be 1,\d+,\d+ bytes, for 10,000 files .*folder"):
+        charrnn.train(corpus, charrnn.TrainConfig(max_steps=1), tmp_path / "run", about=about)
+    assert not (tmp_path / "run").exists()
+    for wrong in ({"sources": "a"}, {"cache_dir": "a\0b"}, {"author": "me"}):
+        with pytest.raises(charrnn.CharRNNError, match=f"about: .*{next(iter(wrong))}"):
+            charrnn.train(corpus, charrnn.TrainConfig(max_steps=1), tmp_path / "run", about=wrong)
