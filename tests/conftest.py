@@ -61,14 +61,18 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_signals() -> Iterator[None]:
-    """Signals act as usual, here and in every process started, although the shell may ignore some (nohup)."""
-    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
-    numbers = {getattr(signal, name): handler for name, handler in usual.items() if hasattr(signal, name)}
-    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+def usual_signals() -> None:
+    """These two act as usual, here and in every process that is started, whatever the shell ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.fixture
+def usual_hangup() -> Iterator[None]:
+    """And so does SIGHUP, but in these tests alone: elsewhere it may be ignored (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:

@@ -54,7 +54,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
 
     model = generic_model(corpus.vocabulary, config, config.seed)
-    inputs, targets = Streams(corpus.tokens, config.batch_size, config.seq_length)[0]
+    streams, T = Streams(corpus.tokens, config.batch_size, config.seq_length), config.seq_length
+    inputs, targets = (rows[:, :T].T.astype(np.intp) for rows in (streams.inputs, streams.targets))
     if inputs.shape[1] < config.batch_size and not as_json:
         print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])
@@ -87,7 +88,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     print(wrapped(f"{described(config, sizes)}, loss {float(window.loss):.4f} nats, {dtype}"))
     print_table(checks)
     standard = {"complex": "the complex step", "central": "central differences"}[config.method]
-    by = f"; gradients in segments of {config.recompute_every} steps" if config.recompute_every else ""
+    K = window.recompute_every
+    by = f"; gradients in segments of {K} steps" if K else ""
     by += "; gradients along random directions (--no-quick: each entry)" if quick else ""
     if window.tolerance > TOLERANCE[config.method]:
         by += "; less than usual, for this network magnifies rounding"

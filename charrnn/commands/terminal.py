@@ -76,7 +76,7 @@ def width() -> int:
 
 
 def wrapped(text: str) -> str:
-    """A sentence over as many lines as the terminal is narrow, broken at spaces but no-break ones."""
+    """A sentence wrapped to the width of the terminal, at spaces that are not no-break."""
     lines = textwrap.fill(
         text, max(20, width()), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
-from charrnn.commands.terminal import shown
+from charrnn.commands.terminal import warn
 from charrnn.config import TextConfig
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.model.charrnn import CharRNN
@@ -45,7 +45,7 @@ def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any
 def noted(corpus: Corpus) -> Corpus:
     """Print the notes of a corpus on standard error."""
     for note in corpus.notes:
-        print(shown(note, sys.stderr), file=sys.stderr)
+        warn(note)
     return corpus
 
 

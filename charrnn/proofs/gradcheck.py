@@ -88,22 +88,24 @@ class GradientCheck:
             method: ``complex`` step or ``central`` differences.
             tick: called for each derivative.
             dropout: its rate. The masks are drawn once and held fixed.
-            recompute_every: K, to check the gradients that are computed in segments of K steps; 0 checks
-                those of the window as a whole.
+            recompute_every: K, to check the gradients that are computed in segments of K steps; 0, or T and
+                more, checks those of the window as a whole.
 
         Raises:
             CharRNNError: no equation is known to give the gradient of some parameter.
         """
         self.T, self.B = inputs.shape
         self.model, self.inputs, self.targets = model, inputs, targets
-        self.rng, self.method, self.tick, self.recompute_every = rng, method, tick, recompute_every
+        self.rng, self.method, self.tick = rng, method, tick
+        self.recompute_every = recompute_every if recompute_every < self.T else 0
         state = np.tanh(rng.standard_normal((self.B, model.state_size)))
         self.masks = self._draw_masks(dropout) if dropout else None
         dtype = np.complex128 if method == "complex" else np.float64
         self.moved, self.moved_copy = model.like(dtype), model.like(dtype)
         self.moved.parameters.flat[...] = self.moved_copy.parameters.flat[...] = model.parameters.flat
         self.state = state.astype(dtype)
-        self.rows = np.eye(model.V, dtype=dtype)[inputs]  # x⟨t⟩, one-hot (T, B, V)
+        self.rows = np.zeros((self.T, self.B, model.V), dtype)  # x⟨t⟩, one-hot
+        np.put_along_axis(self.rows, inputs[..., np.newaxis], 1.0, axis=-1)
 
         self.loss, window = model.forward(inputs, targets, state, masks=self.masks)
         self.gradients = model.parameters.like()
@@ -111,8 +113,8 @@ class GradientCheck:
         self.dx = model.input_gradient(window)
         rounding = max(self._rounding() for _ in range(ROUNDINGS))
         self.tolerance = max(TOLERANCE[method], min(1e-6, 20 * rounding))
-        if recompute_every:
-            _, self.gradients, _ = self._in_segments(recompute_every, self.masks)
+        if self.recompute_every:
+            _, self.gradients, _ = self._in_segments(self.recompute_every, self.masks)
         self.tags = {name: given_by(name, model.cell) for name, _, _ in self.tensors()}
 
     def _draw_masks(self, dropout: float) -> Array:
@@ -131,14 +133,14 @@ class GradientCheck:
         def move(array: Array) -> None:
             array *= 1 + eps * self.rng.choice([-1.0, 1.0], array.shape)
 
-        nearby, gradients = self.model.like(), self.gradients.like()
-        nearby.parameters.flat[...] = self.model.parameters.flat
-        move(nearby.parameters.flat)
-        _, window = nearby.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
+        neighbour, gradients = self.model.like(), self.gradients.like()
+        neighbour.parameters.flat[...] = self.model.parameters.flat
+        move(neighbour.parameters.flat)
+        _, window = neighbour.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
         for memory in window.space.cells:
             for array in memory:
                 move(array)
-        pairs = [(nearby.backward(window, gradients), self.dstate)]
+        pairs = [(neighbour.backward(window, gradients), self.dstate)]
         pairs += [(gradients[name], self.gradients[name]) for name in gradients]
         worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300)) for a, b in pairs)
         return worst if math.isfinite(worst) else 0.0
@@ -288,10 +290,9 @@ class GradientCheck:
 
     def _in_segments(self, K: int, masks: Array | None) -> tuple[float, Parameters, Array]:
         """The loss, the gradients and the state after the window as training computes them, in segments."""
+        window = self.inputs, self.targets, self.state.real
         of_steps = None if masks is None else lambda steps: masks[:, steps]
-        return self.model.loss_and_gradients(
-            self.inputs, self.targets, self.state.real, masks=of_steps, recompute_every=K
-        )
+        return self.model.loss_and_gradients(*window, masks=of_steps, recompute_every=K)
 
     def _error_of_segments(self) -> float:
         """The largest difference of the loss, the gradients and the state from those of the whole window.
@@ -304,7 +305,7 @@ class GradientCheck:
             loss, g, after = self._in_segments(0, masks)
             other_loss, other_g, other_after = self._in_segments(K, masks)
             pairs += [(other_loss, loss), (other_after, after), *((other_g[name], g[name]) for name in g)]
-        return max(float(relative_errors(found, expected).max()) for found, expected in pairs)
+        return _largest_error(pairs)
 
     def _error_of_steps(self) -> float:
         """The largest difference of the logits and the states that the stepper of sampling computes.
@@ -320,13 +321,14 @@ class GradientCheck:
             for t in range(self.T):
                 found, after = step(self.inputs[t, rows], states[t][rows])
                 pairs += [(found, logits[t, rows]), (after, states[t + 1][rows])]
-        return max(float(relative_errors(found, expected).max()) for found, expected in pairs)
+        return _largest_error(pairs)
 
     def _summands(self) -> dict[str, Array]:
         """Each step's part of each parameter's gradient, (T, …), by the backward functions of the layers."""
         parts = [self.gradients.like() for _ in range(self.T)]
-        model, cell = copy.copy(self.model), _PerStep(self.model.cell, parts, self.model.config.num_layers)
-        model.cell = cell  # type: ignore[assignment]
+        model = copy.copy(self.model)
+        cell: Any = _PerStep(model.cell, parts, model.config.num_layers)
+        model.cell = cell
         _, window = model.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
         inputs = [x.copy() for x in window.inputs]  # an embedding is overwritten on the way back
         model.backward(window, self.gradients.like())
@@ -372,6 +374,11 @@ class _PerStep:
             steps = slice(t, t + 1)
             self.cell.backward_weights(dz[steps].copy(), memory.part(steps), g.layer(self.layer))
         self.cell.backward_weights(dz, memory, dw)
+
+
+def _largest_error(pairs: list[tuple[Any, Any]]) -> float:
+    """The largest difference between found and expected, over the largest entry of each pair."""
+    return max(float(relative_errors(found, expected).max()) for found, expected in pairs)
 
 
 def _finite(error: float) -> float:

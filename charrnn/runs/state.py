@@ -38,7 +38,7 @@ class RunState(BaseModel):
     corpus: Hash
     learning_rate: float = Field(gt=0)  # the setting; the schedule and the rollbacks follow from the rest
     elapsed: float = Field(default=0, ge=0, lt=2.0**63)  # seconds of training
-    since_log: tuple[Loss, Count] = (0.0, 0)  # the losses since then: their sum, and how many
+    since_log: tuple[Loss, Count] = (0.0, 0)  # nats since then, of how many steps
     since_validation: tuple[Loss, Count] = (0.0, 0)
     first_loss: Loss | None = None
     smoothed_loss: Loss | None = None

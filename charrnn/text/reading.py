@@ -75,7 +75,7 @@ def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | 
         elif path.is_dir():
             found = set(files_in(path, glob))
             if not found:
-                raise TextError(f"{path}: no file in this folder matches {glob!r:.200}. See --glob")
+                raise TextError(f"{path}: no file in this folder matches {glob!r:.200}. See `glob`")
             files |= found
         elif path.is_file() or path.is_fifo():
             files.add(path)
@@ -97,7 +97,7 @@ def files_in(folder: Path, glob: str, *, links: bool = True) -> Iterator[Path]:
     parts, is_long = PurePath(glob).parts, len(glob) > LONGEST_PATTERN
     if is_long or not parts or PurePath(glob).anchor or any("**" in part and part != "**" for part in parts):
         raise ConfigError(
-            f"--glob {glob!r:.200}: expected a pattern for the files of a folder, as *.txt or **/*.md"
+            f"`glob` {glob!r:.200}: expected a pattern for the files of a folder, as *.txt or **/*.md"
         )
 
     def ahead(places: set[int]) -> set[int]:
@@ -217,7 +217,7 @@ def check_encoding(encoding: str) -> str:
             b"a".decode(encoding)  # a codec from bytes to bytes refuses
     except (LookupError, ValueError):
         raise ConfigError(
-            f"--encoding: {encoding!r:.200} is not a text encoding; try utf-8, utf-16, latin-1 or cp1252"
+            f"`encoding`: {encoding!r:.200} is not a text encoding; try utf-8, utf-16, latin-1 or cp1252"
         ) from None
     return name
 
@@ -250,11 +250,11 @@ def decode_pieces(pieces: Iterable[bytes], encoding: str, where: str) -> Iterato
         byte = "".join(f" 0x{byte:02x}" for byte in error.object[error.start : error.start + 1])
         raise TextError(
             f"{where}: not {encoding}: byte{byte} at offset {offset:,} "
-            f"({error.reason}). Name the text's --encoding, or use --bytes"
+            f"({error.reason}). Name the text's `encoding`, or use `bytes`"
         ) from None
     except UnicodeError as error:
         raise TextError(
-            f"{where}: not {encoding}: {error}. Name the text's --encoding, or use --bytes"
+            f"{where}: not {encoding}: {error}. Name the text's `encoding`, or use `bytes`"
         ) from None
 
 

@@ -25,14 +25,15 @@ class Streams:
     """The training part as B parallel streams, read T characters at a time.
 
     Every character but the first is a target once, and every character but the last an input once; up to
-    B−1 characters at the end, which do not fill a row, are left out. The last window is shorter if T does
-    not divide the length of a stream.
+    B−1 characters at the end, which do not fill a row, are left out. Where T does not divide the length of a
+    stream, windows are of T steps or a little shorter, all as even as can be: so each step of training
+    weighs its characters alike.
 
     Attributes:
         inputs: (B, length of a stream) integers.
         targets: (B, length of a stream) integers, the character after each input.
         batch_size: B, at most what the text fills.
-        seq_length: T.
+        seq_length: T, the steps of the longest window.
     """
 
     def __init__(self, tokens: Tokens, batch_size: int, seq_length: int):
@@ -44,8 +45,8 @@ class Streams:
         if len(tokens) <= seq_length:
             raise TextError(
                 f"the training part has {len(tokens):,} characters; one window needs "
-                f"{seq_length + 1:,} (--seq-length and the character after). "
-                "Lower --seq-length or give a longer text"
+                f"{seq_length + 1:,} (`seq_length` and the character after). "
+                "Lower `seq_length` or give a longer text"
             )
         self._tokens = tokens
         self.seq_length = seq_length
@@ -63,14 +64,17 @@ class Streams:
     def characters(self, steps: int) -> int:
         """Count the characters that ``steps`` steps train on."""
         epochs, windows = divmod(steps, len(self))
-        per_row = epochs * self.inputs.shape[1] + windows * self.seq_length
-        return self.batch_size * per_row
+        return self.batch_size * (epochs * self.inputs.shape[1] + self._start(windows))
+
+    def _start(self, index: int) -> int:
+        """Return the first step of a window."""
+        return self.inputs.shape[1] * index // len(self)
 
     def __getitem__(self, index: int) -> tuple[Tokens, Tokens]:
         """Return inputs and targets of one window, (T, B) integers each."""
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        here = slice(index * self.seq_length, (index + 1) * self.seq_length)
+        here = slice(self._start(index), self._start(index + 1))
         window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
         release(self._tokens)
         return window

@@ -129,7 +129,7 @@ def must_be_replaceable(path: Path) -> None:
         pass
     raise RunError(
         f"{path}: is not a token file, so the encoded text does not replace it. Move it away, or choose "
-        "another folder with --out or --cache-dir"
+        "another folder with `out` or `cache_dir`"
     )
 
 

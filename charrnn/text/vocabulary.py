@@ -100,7 +100,7 @@ class Vocabulary:
         more = f" and {len(points) - 8} more" if len(points) > 8 else ""
         return TextError(
             f"the model does not know {names}{more}: the text it learned from has only "
-            f"{len(self)} distinct characters. --ignore-unknown drops what it does not know"
+            f"{len(self)} distinct characters. `ignore_unknown` drops what it does not know"
         )
 
     def encode_pieces(self, pieces: Iterable[Symbols], *, ignore_unknown: bool = False) -> Iterator[Tokens]:

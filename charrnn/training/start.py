@@ -239,6 +239,7 @@ def _check_network(snapshot: Snapshot, config: TrainConfig) -> None:
 def _forget_the_text(state: RunState, corpus: Corpus) -> None:
     """What is known of another text counts no more: its losses, and the saves to go back to."""
     state.corpus, state.rollback_step, state.kept = corpus.sha256, state.step, []
+    state.since_log = state.since_validation = (0.0, 0)
     state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None
     state.validations_since_best = 0
 

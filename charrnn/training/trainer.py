@@ -186,8 +186,9 @@ class Trainer:
         self.optimizer.step(gradients, rate)
         state.step += 1
         self.guard.check_weights(state, optim.global_norm(self.model.parameters.flat))
-        state.since_log = _added(state.since_log, loss)
-        state.since_validation = _added(state.since_validation, loss)
+        nats = inputs.size * loss
+        state.since_log = _added(state.since_log, nats)
+        state.since_validation = _added(state.since_validation, nats)
         return Step(inputs.size, loss, norm, rate)
 
     def validate(self) -> Score | None:
@@ -207,26 +208,30 @@ class Trainer:
         if best:
             state.best_val_loss, state.best_step = val_loss, state.step
         state.validations_since_best = 0 if best else state.validations_since_best + 1
-        total, steps = state.since_validation
+        nats, steps = state.since_validation
         state.since_validation = (0.0, 0)
-        return Score(total / steps, val_loss, best)
+        return Score(nats / self.characters_of(steps), val_loss, best)
 
     def is_good(self, score: Score | None) -> bool:
         return self.guard.is_good(self.state, score.val_loss if score else self.state.smoothed_loss or 0)
+
+    def characters_of(self, steps: int) -> int:
+        """How many characters the last ``steps`` steps have trained on."""
+        step = self.state.step
+        return self.streams.characters(step) - self.streams.characters(step - steps)
 
     # -- what is kept -------------------------------------------------------------------------------
 
     def log(self, step: Step, score: Score | None) -> None:
         """Add a line to metrics.jsonl."""
-        total, steps = self.state.since_log
+        nats, steps = self.state.since_log
         self.state.since_log = (0.0, 0)
-        last = self.state.step
-        characters = self.streams.characters(last) - self.streams.characters(last - steps)
+        characters = self.characters_of(steps)
         self.folder.append(
             {
-                "step": last,
+                "step": self.state.step,
                 "epoch": round(self.epoch, 4),
-                "loss": total / steps,
+                "loss": nats / characters,
                 "val_loss": score.val_loss if score else None,
                 "grad_norm": step.norm,
                 "learning_rate": step.learning_rate,
@@ -256,6 +261,11 @@ class Trainer:
         self.carried = self.model.initial_state(self.streams.batch_size)
         snapshot.into(self.model, self.optimizer.state, self.carried)
         self.state, self.optimizer.steps = snapshot.state, snapshot.state.step
+        if snapshot.settings is None:  # of version 0.1, which summed the mean losses of windows
+            window, state = self.streams.characters(1), self.state
+            state.since_log, state.since_validation = (
+                (total * window, steps) for total, steps in (state.since_log, state.since_validation)
+            )
         self.state.learning_rate = self.config.learning_rate
 
     def roll_back(self, error: DivergedError) -> None:
@@ -353,9 +363,9 @@ def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: C
     return every
 
 
-def _added(losses: tuple[float, int], loss: float) -> tuple[float, int]:
-    total, count = losses
-    return total + loss, count + 1
+def _added(since: tuple[float, int], nats: float) -> tuple[float, int]:
+    total, steps = since
+    return total + nats, steps + 1
 
 
 def _advice(config: TrainConfig, rollbacks: int) -> str:

@@ -31,6 +31,7 @@ class Record(BaseModel):
 class Curve:
     """The points of a curve: all, or of a long one every second, every fourth …, in a fixed memory."""
 
+    most: int = POINTS
     points: list[tuple[float, float]] = field(default_factory=list)
     every: int = 1
     count: int = 0
@@ -39,7 +40,7 @@ class Curve:
         """Take a point in, or pass it over."""
         if self.count % self.every == 0:
             self.points.append((x, y))
-            if len(self.points) == POINTS:
+            if len(self.points) == self.most:
                 del self.points[1::2]
                 self.every *= 2
         self.count += 1

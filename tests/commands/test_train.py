@@ -104,6 +104,7 @@ def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals")
+@pytest.mark.usefixtures("usual_hangup")
 def test_a_terminal_that_is_closed_is_a_signal_and_loses_nothing(text_file, tmp_path):
     import pty
 

@@ -170,7 +170,7 @@ def test_the_gates_errors_in_float32_are_those_of_the_document():
 
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")
 def test_the_readme_shows_what_gradcheck_prints(cli):
-    blocks = re.findall(r"^```\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
     assert masked(cli("gradcheck").out) in [masked(block) for block in blocks]
 
 
@@ -179,3 +179,11 @@ def test_the_readme_counts_the_planted_errors():
     text = " ".join(README.read_text("utf-8").split())
     assert f"The tests plant {len(ERRORS)} errors" in text
     assert f"the default check catches {len(ERRORS)}" in text
+
+
+@pytest.mark.skipif(not README.exists(), reason="installed without the README")
+def test_the_readme_is_short_and_shows_the_way_back_as_the_layer_has_it():
+    text = README.read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    shown = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)[0].splitlines()
+    assert "\n".join(f"    {line}" for line in shown) in "\n".join(CODE["recurrence.py"])

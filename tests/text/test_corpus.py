@@ -56,7 +56,7 @@ def test_files_and_folders_are_joined_in_sorted_order(tmp_path):
 def test_encodings(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(TextError, match=r"offset 2 .*--encoding.*--bytes"):
+    with pytest.raises(TextError, match=r"offset 2 .*`encoding`.*`bytes`"):
         Corpus.from_files(path)
     corpus = Corpus.from_files(path, encoding="latin-1")
     assert corpus.vocabulary.decode(corpus.tokens) == "naïve"
@@ -381,5 +381,5 @@ def test_no_file_makes_a_traceback(tmp_path_factory, blob, name, packed, encodin
 def test_no_name_of_an_encoding_makes_a_traceback(tmp_path_factory, name):
     path = tmp_path_factory.mktemp("any") / "a.txt"
     path.write_text("ab")
-    with pytest.raises(ConfigError, match="--encoding"):
+    with pytest.raises(ConfigError, match="`encoding`"):
         Corpus.from_files(path, encoding="no such " + name)

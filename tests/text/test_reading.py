@@ -53,7 +53,7 @@ def test_pieces_decode_and_fail_where_the_whole_does(blob, size, encoding):
         text = blob.decode(encoding)
     except UnicodeDecodeError as error:
         where = f"byte 0x{blob[error.start]:02x} at offset {error.start:,} "
-        with pytest.raises(TextError, match=f"a.txt: not {encoding}: {where}.*--bytes"):
+        with pytest.raises(TextError, match=f"a.txt: not {encoding}: {where}.*`bytes`"):
             decoded()
     else:
         assert decoded() == text
@@ -68,7 +68,7 @@ def test_offsets_are_of_the_whole_file(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "\udcff", "../utf-8"])
 def test_what_is_no_encoding_of_text(encoding):
-    with pytest.raises(ConfigError, match="--encoding"):
+    with pytest.raises(ConfigError, match="`encoding`"):
         check_encoding(encoding)
 
 

@@ -78,26 +78,23 @@ def backpropagate(tape: list[Traced]) -> None:
 # -- the trainer ------------------------------------------------------------------------------------
 
 
-def weight(steps: int, T: int) -> float:
-    """The weight of a window of 1 to T steps in a mean loss, and the factor on its gradient.
-
-    A short window counts as much as a full one; this is the one place here that says so.
-    """
-    return 1.0
-
-
-def mean(losses: list[tuple[float, float]]) -> float:
-    """The mean of some losses with their weights."""
-    return sum(loss * weight for loss, weight in losses) / sum(weight for _, weight in losses)
+def mean(losses: list[tuple[float, int]]) -> float:
+    """The mean of the losses of windows, each weighed by the characters it is of."""
+    return sum(loss * size for loss, size in losses) / sum(size for _, size in losses)
 
 
 def windows_of(training: Array, config: Any) -> list[Array]:
-    """What the steps of an epoch read (B, steps + 1): of each stream T characters, and the one after them."""
+    """What the steps of an epoch read (B, steps + 1): of each stream at most T characters, and the one after.
+
+    As few windows as there can be, as even as they can be.
+    """
     T = config.seq_length
     B = min(config.batch_size, (len(training) - 1) // T)
     length = (len(training) - 1) // B
     streams = np.array([training[b * length : (b + 1) * length + 1] for b in range(B)])
-    return [streams[:, start : start + T + 1] for start in range(0, length, T)]
+    W = math.ceil(length / T)
+    ends = [length * i // W for i in range(W + 1)]
+    return [streams[:, start : end + 1] for start, end in pairwise(ends)]
 
 
 def masks_of(config: Any, step: int, B: int, steps: int) -> Array:
@@ -188,7 +185,7 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
     p = {name: part.reshape(first[name].shape) for name, part in zip(first, parts, strict=True)}  # views of w
     optimizer = Optimizer(config, w)
     run = SimpleNamespace(lines=[], scores=[], best_val_loss=math.inf, characters=0)
-    since_line, since_score, worse, step = [], [], 0, 0  # losses with their weights; scores that were no best
+    since_line, since_score, worse, step = [], [], 0, 0  # losses and characters; scores that were no best
     while step < total and not 0 < config.patience == worse:
         window = windows[step % len(windows)]
         B, steps = len(window), window.shape[1] - 1
@@ -196,8 +193,6 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
             states = [np.zeros((B, config.hidden_size))] * (config.num_layers * CELLS[config.cell][1])
         masks = masks_of(config, step, B, steps)
         loss, g, states = loss_and_gradient(config, p, window, states, masks)
-        counts = weight(steps, config.seq_length)
-        g *= counts
         norm, rate = math.sqrt((g**2).sum()), learning_rate(config, step, total, len(windows))
         if config.clip_value:
             g = np.maximum(-config.clip_value, np.minimum(config.clip_value, g))
@@ -206,7 +201,7 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
         optimizer.step(g, rate)
         step, val_loss = step + 1, None
         run.characters += B * steps
-        since_line.append((loss, counts))
+        since_line.append((loss, B * steps))
         since_score.append(since_line[-1])
         if step == total or (eval_every and step % eval_every == 0):
             val_loss = score(config, p, val)
@@ -267,7 +262,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "patience": 2,
     },
     "short windows, plain sgd, recomputed": {
-        "seq_length": 10,  # 34 windows, and one of 4
+        "seq_length": 10,  # 35 windows, 29 of 10 and six of 9
         "num_layers": 2,
         "dropout": 0.2,
         "recompute_every": 3,

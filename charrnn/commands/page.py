@@ -1,0 +1,81 @@
+"""``charrnn page``: make a page that shows what networks have learned."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from threadpoolctl import threadpool_limits
+
+from charrnn.commands.flags import Commands, SavedConfig, add_command, add_settings, given, path
+from charrnn.commands.terminal import say
+from charrnn.commands.texts import text_of_run
+from charrnn.files import read_small, write_whole
+from charrnn.model import CharRNN
+from charrnn.runs import load, read_note
+from charrnn.text.corpus import Parts
+
+TEXT_BYTES = 64 * 10**6
+
+
+class PageSettings(SavedConfig):
+    """The settings of ``charrnn page``."""
+
+    precision: Literal["int8", "float16", "float32"] = Field(
+        default="int8",
+        description="how weights are stored in it: int8 is the smallest; float32 writes the same text as "
+        "charrnn sample with the same seed",
+    )
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the flags of ``charrnn page``."""
+    parser = add_command(
+        commands,
+        run,
+        "page",
+        usage="[OPTION ...] RUN ...",
+        help="make a page that shows what networks have learned",
+        description="Make one HTML file that opens in any browser, offline. It writes text, reads text, and "
+        "shows what units follow, where a loss reaches back to, and how the network learned. Several runs "
+        "become a switch.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=path, help="folders of runs")
+    parser.add_argument(
+        "--out", metavar="FILE", type=path, default="page.html", help="the page (default: page.html)"
+    )
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        type=path,
+        help="a text to show and to name units on, in place of the end of the run's own",
+    )
+    add_settings(parser, PageSettings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make a page. Returns: the exit code."""
+    from charrnn.views.page import render, run_data
+
+    config, out, runs = PageSettings(**given(args, PageSettings)), Path(args.out), []
+    for folder in map(Path, args.runs):
+        model = load(folder, config.which)
+        parts = parts_to_show(folder, model, args.text)
+        with threadpool_limits(1, "blas"):  # more would wait for one another between small products
+            runs.append(run_data(folder, model, parts, config.which, config.precision))
+    html = render({"runs": runs}).encode()
+    write_whole(out, lambda file: file.write(html))
+    say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")
+    return 0
+
+
+def parts_to_show(run: Path, model: CharRNN, file: str | None) -> Parts:
+    """Return the parts of the run's own text; a text from a file is all validation."""
+    if file is not None:
+        tokens = model.vocabulary.encode(read_small(Path(file), TEXT_BYTES))
+        return Parts(tokens[:0], tokens, tokens[:0])
+    note = read_note(run)
+    remedy = f"Give a text: charrnn page {shlex.quote(str(run))} --text FILE, or "
+    corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
+    return corpus.split(note.settings.val_fraction, note.settings.test_fraction)
