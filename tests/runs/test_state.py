@@ -8,7 +8,7 @@ from small import SETTINGS, train
 import charrnn
 from charrnn.errors import RunError
 from charrnn.runs.npz import read_arrays, write_arrays
-from charrnn.runs.state import Snapshot, model_arrays, model_from
+from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -116,6 +116,13 @@ def test_a_position_that_makes_no_sense_is_refused(save, tmp_path, changes):
     with pytest.raises(RunError, match=r"last.npz: cannot be resumed from: position: ") as refused:
         Snapshot.read(path)
     assert len(str(refused.value)) < 600
+
+
+def test_a_position_without_a_step_is_not_one_at_the_beginning(save, tmp_path):
+    bare = {name: ... for name in RunState.model_fields.keys() - {"corpus", "learning_rate"}}
+    write_arrays(tmp_path / "last.npz", with_position(save, **bare))
+    with pytest.raises(RunError, match="position: step: field required"):
+        Snapshot.read(tmp_path / "last.npz")
 
 
 STRINGS = [
