@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,7 @@ else:
     import fcntl
 
 LOCK = ".lock"
+LOOKS = 25  # at the file, for the number of the process that has it
 LOCKED_BYTE = 1024  # where Windows locks the file: past the process number, which stays readable
 
 
@@ -87,9 +89,11 @@ class Lock:
     def _holder(self) -> str:
         """The number of the process that has the lock, in words; empty if the file holds anything else."""
         with suppress(OSError):
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            if number := re.fullmatch(rb"([0-9]{1,10})\n", os.read(self._descriptor, 16)):
-                return f" (process {int(number[1])})"
+            for _ in range(LOOKS):
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                if number := re.fullmatch(rb"([0-9]{1,10})\n", os.read(self._descriptor, 16)):
+                    return f" (process {int(number[1])})"
+                time.sleep(0.02)  # whoever has just taken the lock has yet to write its number
         return ""
 
     def _sign(self, text: str) -> None:

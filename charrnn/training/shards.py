@@ -13,7 +13,7 @@ bits.
 import mmap
 import os
 import pickle
-import selectors
+import select
 import subprocess
 import sys
 import tempfile
@@ -23,7 +23,7 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -39,6 +39,7 @@ LEAST_WORK = 2048  # B·H; below it a step in the time loop is too short to shar
 LEAST_ROWS = 8  # of a shard: a product with fewer takes as long, for it has to read all of W_aa anyway
 PATIENCE = 10.0  # seconds: how long a worker that stands still is waited for once the run is asked to stop
 LOOK_EVERY = 0.5  # seconds: how often, while waiting, that is asked
+PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # what a pipe that is ready takes without a wait
 
 
 def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
@@ -120,7 +121,7 @@ class Shards:
             if len(self._rows) > 1:
                 self._memory = Memory(self._model, self._plan)
             for i, rows in enumerate(self._rows[1:]):
-                worker = Worker(self._model, self._memory, self._plan, i, rows)
+                worker = Worker(self._model, self._memory, self._plan, i, rows, self._stop)
                 stack.callback(worker.end)
                 self._workers.append(worker)
             if self._workers:
@@ -180,7 +181,7 @@ class Shards:
         self.gradients.flat *= rows.stop / B
         for worker, partial in zip(self._workers, shared.gradients, strict=True):
             share = (worker.rows.stop - worker.rows.start) / B
-            loss += share * worker.finish(self._stop)
+            loss += share * worker.finish()
             self.gradients.flat += np.multiply(partial, share, out=partial)
         shared.state[rows] = after
         return loss, self.gradients.flat, shared.state.copy()
@@ -278,9 +279,11 @@ def open_block(size: int, file: Any = None) -> tuple[Any, mmap.mmap]:
 class Worker:
     """A process that computes one shard."""
 
-    def __init__(self, model: CharRNN, memory: Memory, plan: Plan, index: int, rows: slice):
+    def __init__(
+        self, model: CharRNN, memory: Memory, plan: Plan, index: int, rows: slice, stop: StopRequests
+    ):
         """Start it; ``index`` counts the workers."""
-        self.rows = rows
+        self.rows, self._stop = rows, stop
         path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # '' too, the folder we are in
         self._process = subprocess.Popen(
             [
@@ -296,23 +299,19 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._words, self._replies = self._process.stdin, self._process.stdout
-        self._selector = (
-            None if sys.platform == "win32" else selectors.DefaultSelector()
-        )  # not of pipes there
-        if self._selector:
-            self._selector.register(self._replies, selectors.EVENT_READ)
-        self._send((model, plan, memory.file, index, rows))
+        try:
+            self._send((model, plan, memory.file, index, rows))
+        except BaseException:
+            self.end()
+            raise
 
     def begin(self, T: int, seed: Sequence[int]) -> None:
         """Have it compute the window of T steps that lies in the shared memory."""
         self._send((T, seed))
 
-    def finish(self, stop: StopRequests) -> float:
+    def finish(self) -> float:
         """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
-        began = time.monotonic()
-        while self._selector and not self._selector.select(LOOK_EVERY):
-            if stop.signal and time.monotonic() - max(began, stop.since) > PATIENCE:
-                raise WorkerError(f"{self._name} has not answered for {PATIENCE:g} seconds")
+        self._wait_for(self._replies)
         try:
             reply = pickle.load(self._replies)
         except (EOFError, OSError, pickle.UnpicklingError):
@@ -325,8 +324,6 @@ class Worker:
         """End the process, whatever it is doing: it holds nothing that is needed."""
         self._process.kill()
         self._process.wait()
-        if self._selector:
-            self._selector.close()
         for pipe in (self._words, self._replies):
             with suppress(OSError):  # words that it has not read
                 pipe.close()
@@ -336,11 +333,24 @@ class Worker:
         return f"the worker process of rows {self.rows.start} to {self.rows.stop - 1}"
 
     def _send(self, message: object) -> None:
+        words = pickle.dumps(message)
         try:
-            pickle.dump(message, self._words)
-            self._words.flush()
+            for start in range(0, len(words), PIPE_BYTES):
+                self._wait_for(self._words)
+                self._words.write(words[start : start + PIPE_BYTES])
+                self._words.flush()
         except (OSError, ValueError):  # the second where the pipe is closed
             raise self._gone() from None
+
+    def _wait_for(self, pipe: IO[bytes]) -> None:
+        """Wait until a pipe is ready; not for ever where the worker stands still and the run is to stop."""
+        if sys.platform == "win32":  # where this cannot be asked of a pipe
+            return
+        began, poll = time.monotonic(), select.poll()
+        poll.register(pipe, select.POLLIN if pipe.readable() else select.POLLOUT)
+        while not poll.poll(1000 * LOOK_EVERY):
+            if self._stop.signal and time.monotonic() - max(began, self._stop.since) > PATIENCE:
+                raise WorkerError(f"{self._name} has not answered for {PATIENCE:g} seconds")
 
     def _gone(self) -> WorkerError:
         try:

@@ -108,6 +108,11 @@ class Trainer:
             self.clock = Clock(self.state.elapsed)
             with self.shards(stop) as shards, np.errstate(over="ignore", invalid="ignore"):  # the guard looks
                 self.loop(shards, stop)
+        except WorkerError as error:
+            if not stop.signal:
+                raise
+            place = f"stopped at the last save, after step {self.place}"
+            raise Interrupted(f"{place}: {error}", stop.signal) from None
         finally:
             self.progress.stop()
 
@@ -115,7 +120,7 @@ class Trainer:
         """Take step after step, and keep what each comes to."""
         while not self.finished:
             try:
-                step = self.train_step(shards, stop)
+                step = self.train_step(shards)
                 score = self.validate() if self.validation_due else None
             except DivergedError as error:
                 self.roll_back(error)
@@ -156,7 +161,7 @@ class Trainer:
 
     # -- a step and its validation ------------------------------------------------------------------
 
-    def train_step(self, shards: Shards, stop: StopRequests) -> Step:
+    def train_step(self, shards: Shards) -> Step:
         """Train on the next window of every stream.
 
         Raises:
@@ -171,12 +176,8 @@ class Trainer:
             loss, gradients, self.carried = shards.loss_and_gradients(
                 inputs, targets, self.carried, (config.seed, state.step)
             )
-        except (WorkerError, MemoryError) as error:  # what was learned before still stands
+        except (WorkerError, MemoryError):  # what was learned before still stands
             self.save()
-            if stop.signal and isinstance(error, WorkerError):
-                raise Interrupted(
-                    f"stopped at the last save, after step {self.place}: {error}", stop.signal
-                ) from None
             raise
         norm = optim.global_norm(gradients)
         self.guard.check_step(state, loss, norm)

@@ -5,9 +5,15 @@ import sys
 import pytest
 
 from charrnn.errors import RunError
+from charrnn.runs import lock
 from charrnn.runs.lock import Lock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flock")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(lock, "LOOKS", 2)
 
 
 def test_who_holds_the_lock_is_said(tmp_path):
@@ -69,6 +75,14 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_again(tmp_path, monke
         original(descriptor, operation)
 
     monkeypatch.setattr("fcntl.flock", late)
-    with Lock(tmp_path) as lock:
+    with Lock(tmp_path) as taken:
         assert len(calls) == 2
-        lock.check()
+        taken.check()
+
+
+def test_a_number_that_is_yet_to_be_written_is_waited_for(tmp_path, monkeypatch):
+    with Lock(tmp_path):
+        (tmp_path / ".lock").write_text("")
+        monkeypatch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / ".lock").write_text("1234\n"))
+        with pytest.raises(RunError, match=r"\(process 1234\)"), Lock(tmp_path):
+            pass

@@ -119,7 +119,7 @@ def test_a_position_that_makes_no_sense_is_refused(save, tmp_path, changes):
 
 
 def test_a_position_without_a_step_is_not_one_at_the_beginning(save, tmp_path):
-    bare = {name: ... for name in RunState.model_fields.keys() - {"corpus", "learning_rate"}}
+    bare = dict.fromkeys(RunState.model_fields.keys() - {"corpus", "learning_rate"}, ...)
     write_arrays(tmp_path / "last.npz", with_position(save, **bare))
     with pytest.raises(RunError, match="position: step: field required"):
         Snapshot.read(tmp_path / "last.npz")

@@ -222,6 +222,26 @@ def test_a_worker_that_stands_still_is_waited_for_unless_a_signal_has_arrived(ba
         assert process.poll() == -signal.SIGKILL
 
 
+def test_a_worker_that_stands_still_from_its_start_is_not_waited_for_either(monkeypatch):
+    """The network it is to compute does not fit into the pipe to it, so that the writing waits."""
+
+    class Still(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.send_signal(signal.SIGSTOP)
+            started.append(self)
+
+    started, stop = [], StopRequests()
+    stop.received.append(signal.SIGTERM)
+    monkeypatch.setattr(subprocess, "Popen", Still)
+    monkeypatch.setattr(shards_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(shards_module, "LOOK_EVERY", 0.01)
+    model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 256)
+    with pytest.raises(WorkerError, match="has not answered"), Shards(model, 9, 4, 2, stop=stop):
+        pass
+    assert started[0].poll() == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("executable", ["", "/nowhere/python", None])
 def test_without_an_interpreter_to_start_there_is_one_thread_and_a_word(
     corpus, tmp_path, monkeypatch, executable
