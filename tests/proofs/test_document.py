@@ -170,7 +170,7 @@ def test_the_gates_errors_in_float32_are_those_of_the_document():
 
 @pytest.mark.skipif(not README.exists(), reason="installed without the README")
 def test_the_readme_shows_what_gradcheck_prints(cli):
-    blocks = re.findall(r"^```\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
     assert masked(cli("gradcheck").out) in [masked(block) for block in blocks]
 
 
