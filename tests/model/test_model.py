@@ -182,7 +182,7 @@ def test_each_gate_starts_as_asked_and_the_forget_gate_open():
     ("form", "match"),
     [
         ({"cell": "elman"}, "'rnn', 'gru' or 'lstm'"),
-        ({"num_layers": 0}, "num.layers 0"),
+        ({"num_layers": 0}, "num_layers. 0"),
         ({"embedding_size": -1}, "-1"),
     ],
 )
