@@ -170,7 +170,7 @@ class OptimizerConfig(Settings):
 
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="how a gradient becomes a step")
     learning_rate: float = Field(default=3e-3, gt=0, description="the peak rate; for sgd the default is 0.5")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: how much of the last step goes on")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: the part of the last step kept")
     nesterov: bool = Field(default=False, description="sgd: look ahead along the momentum")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adam: decay of the mean gradient")
     beta2: float = Field(
@@ -198,7 +198,7 @@ class OptimizerConfig(Settings):
         default=0.97, gt=0, le=1, description="step: factor on the rate at each new epoch"
     )
     learning_rate_decay_after: Positive = Field(
-        default=10, description="step: the first decay comes after so many epochs"
+        default=10, description="step: the first decay comes after this many epochs"
     )
     clip_norm: float = Field(
         default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"
@@ -228,7 +228,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     """The run."""
 
     epochs: Positive = Field(default=50, description="passes over the training part")
-    max_steps: Whole = Field(default=0, description="end after so many steps; 0 is no limit")
+    max_steps: Whole = Field(default=0, description="end after this many steps; 0 is no limit")
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
@@ -239,12 +239,13 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     )
     recompute_every: Whole = Field(
         default=0,
-        description="keep the activations of every K-th time step only and compute the others again, for "
+        description="keep the activations of every K-th time step only and recompute the others, for "
         "long windows; 0 keeps all within --memory-budget",
     )
     memory_budget: Positive = Field(
         default=1000,
-        description="MB that the activations of a window may take; past it one step in √T is kept",
+        description="memory for activations, in MB; above it only every √T-th step is stored and the rest "
+        "recomputed",
     )
     eval_every: Whole | None = Field(
         default=None,
@@ -257,7 +258,7 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     )
     keep: int = Field(default=2, ge=1, le=10_000, description="saves kept: last.npz and the ones before it")
     patience: Whole = Field(
-        default=0, description="end after so many validations without a better one; 0 is off"
+        default=0, description="end after this many validations without improvement; 0 is off"
     )
     max_rollbacks: int = Field(
         default=3,

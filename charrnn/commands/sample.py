@@ -56,7 +56,7 @@ def add_parser(commands: Commands) -> None:
         "--primetext",
         metavar="TEXT",
         default="",
-        help="text to go on from, printed first; @FILE reads it from a file, - from standard input",
+        help="text to continue, printed first; @FILE reads it from a file, - from standard input",
     )
     parser.add_argument(
         "--novelty",

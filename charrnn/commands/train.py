@@ -68,19 +68,19 @@ def add_parser(commands: Commands) -> None:
         "--config", metavar="FILE", type=path, help="TOML file of settings; a flag beats the file"
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    how.add_argument("--resume", action="store_true", help="continue the run in that folder")
     how.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     parser.add_argument(
         "--from",
         dest="start",
         metavar="NAME",
         type=path,
-        help="with --resume: go on from an older save of that folder, such as step-1200.npz",
+        help="with --resume: continue from an older save of that folder, such as step-1200.npz",
     )
     parser.add_argument(
         "--allow-changed-corpus",
         action="store_true",
-        help="with --resume: go on though the text has changed",
+        help="with --resume: continue though the text has changed",
     )
     parser.add_argument(
         "--init-from",
@@ -154,7 +154,7 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
         if value and not args.resume:
             raise ConfigError(f"{name}: is for --resume: give both")
     if args.init_from and args.resume:
-        raise ConfigError("--init-from starts a new run; --resume goes on with one: give one of the two")
+        raise ConfigError("--init-from starts a new run; --resume continues one: give one of the two")
     flags = given(args, TrainSettings)
     TrainSettings(**part_of(flags, TextConfig))
     must_start_alone(args, flags)

@@ -59,7 +59,8 @@ def recurrence_backward(
     """Backpropagation through every time step of the window (B3, B4, B9).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone,
-    dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back.
+    dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back. (In a segment of a longer window, the
+    last step's da already includes what the next segment sends back.)
 
     Returns: dz (T, B, H) and da⟨0⟩ (B, H).
     """
@@ -94,8 +95,11 @@ def recurrence_backward_weights(
 
 
 def spread(W: Array) -> Array:
-    """A copy of W (rows, columns) whose rows lie 64 bytes further apart: rows a power of two apart share few
-    lines of the processor's cache, and at H = 1024 products with so few rows take a sixth longer."""
+    """A copy of W (rows, columns) with 64 bytes of padding after each row.
+
+    Rows that lie a power of two apart compete for the same few lines of the processor's cache: at H = 1024 a
+    product with the few rows of a batch takes a sixth longer without it.
+    """
     rows, columns = W.shape
     copy: Array = np.empty((rows, columns + 64 // W.itemsize), W.dtype)[:, :columns]
     copy[...] = W

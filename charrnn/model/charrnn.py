@@ -129,7 +129,7 @@ class CharRNN(Network):
         """Draw text piece by piece: first ``prime``, then character by character what follows it.
 
         Arguments:
-            prime: the text to go on from.
+            prime: the text to continue.
             ignore_unknown: drop characters of ``prime`` that the model does not know.
             settings: those of ``charrnn.SampleConfig``: length, temperature, top_k, top_p, stop, seed.
 
@@ -149,7 +149,7 @@ class CharRNN(Network):
     def draw(self, prime: Tokens, config: SampleConfig) -> Iterator[int]:
         """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first.
 
-        With nothing to go on from, a text begins as a line does: after a newline, if the model knows one;
+        Without a prime, a text begins as a line does: after a newline, if the model knows one;
         else with a character drawn evenly.
         """
         stop = self._stop(config)

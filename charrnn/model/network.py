@@ -85,7 +85,7 @@ class Network:
         )
 
     def bytes_per_step(self, batch_size: int, *, dropout: bool = False) -> int:
-        """What each further time step takes in such memory."""
+        """How many bytes of such memory each further time step takes."""
         one, two = (self.space(T, batch_size, dropout=dropout).nbytes for T in (1, 2))
         return two - one
 
@@ -96,7 +96,7 @@ class Network:
             rngs: a generator for each row of the batch, so that it does not matter how the batch is shared
                 out. L·H numbers a step are drawn from each.
         """
-        config, dtype = self.config, self.dtype.type(0).real.dtype
+        config, dtype = self.config, self.dtype.type(0).real.dtype  # real, for complex parameters too
         return layers.dropout_masks(rngs, rate, config.num_layers, seq_length, config.hidden_size, dtype)
 
     # -- forward and backward -----------------------------------------------------------------------
@@ -114,10 +114,10 @@ class Network:
             w = p.layer(layer)
             layers.inputs_forward(inputs[-1], w["W_ax"], out=memory.xW)
             self.cell.forward(before, w, memory)  # F1, F2
-            up = memory.a[1:]
+            output = memory.a[1:]
             if masks is not None:
-                up = layers.dropout_forward(up, masks[layer], out=space.dropped[layer])  # DF1
-            inputs.append(up)
+                output = layers.dropout_forward(output, masks[layer], out=space.dropped[layer])  # DF1
+            inputs.append(output)
         return inputs
 
     def logits(
@@ -137,7 +137,7 @@ class Network:
             x: (T, B) integers in 0…V−1, which are not checked, or (T, B, V) rows.
             y: (T, B) integers in 0…V−1, the character after each input.
             state: before the window (B, S).
-            space: memory to work in, for T steps or more; made anew if not given.
+            space: memory to work in, for T steps or more; new memory if not given.
             masks: of ``dropout_masks`` (L, T, B, H); nothing is dropped if not given.
 
         Returns: the loss, the mean over T·B characters in nats; and the window.
@@ -179,7 +179,7 @@ class Network:
             if layer > 0:
                 layers.inputs_backward_x(dz, w["W_ax"], out=da)  # B8: the da of the layer below
         if space.e is not None:
-            de = layers.inputs_backward_x(space.dz[0], p["W_ax"], out=space.e)  # B8
+            de = layers.inputs_backward_x(space.dz[0], p["W_ax"], out=space.e)  # B8; e is no longer needed
             layers.inputs_backward(de, window.x, g["W_ex"])  # B6, of the embedding
         return np.concatenate([gradient for states in before for gradient in states], axis=1)
 
@@ -187,7 +187,7 @@ class Network:
         """dx (T, B, V) (B8), once ``backward`` is through; training has no use for it."""
         p, space = self.parameters, window.space
         if space.e is not None:
-            return layers.inputs_backward_x(space.e, p["W_ex"])
+            return layers.inputs_backward_x(space.e, p["W_ex"])  # its memory holds de by now
         return layers.inputs_backward_x(space.dz[0], p["W_ax"])
 
     def _space_for(self, x: Array, space: Space | None, masks: Array | None) -> Space:
@@ -201,6 +201,6 @@ def shapes(config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
     H, E, cell = config.hidden_size, config.embedding_size, layers.CELLS[config.cell]
     result: dict[str, tuple[int, ...]] = {"W_ex": (V, E)} if E else {}
     for layer in range(config.num_layers):
-        own = cell.shapes(H if layer else E or V, H)
-        result |= {name_in_layer(name, layer): shape for name, shape in own.items()}
+        of_layer = cell.shapes(H if layer else E or V, H)
+        result |= {name_in_layer(name, layer): shape for name, shape in of_layer.items()}
     return result | {"W_ya": (H, V), "b_y": (V,)}

@@ -1,7 +1,7 @@
 """Parameters: one flat vector, with a named view into it for each array.
 
 Gradients and optimiser moments have the same form. So clipping is one dot product, an Adam step a
-handful of vector operations, a checkpoint one array and a sum over shards one addition, while the
+handful of vector operations, a save one array and a sum over shards one addition, while the
 layers see W_ax, W_aa, b_a, W_ya and b_y.
 """
 

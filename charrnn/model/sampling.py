@@ -98,7 +98,7 @@ def generate(
     """Draw characters without end, each one read back in before the next.
 
     Arguments:
-        prime: (n,) integers in 0…V−1, what each text goes on from; with none, the first character is drawn
+        prime: (n,) integers in 0…V−1, what each text continues; with none, the first character is drawn
             evenly.
         rng: the only source of chance.
 

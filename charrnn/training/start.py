@@ -24,7 +24,7 @@ from charrnn.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run came to. Losses are in nats per character; None where a part is empty."""
+    """The outcome of a finished run. Losses are in nats per character; None where a part is empty."""
 
     path: Path
     model: CharRNN  # the best one by validation; the last one where nothing was validated
@@ -174,19 +174,19 @@ def _resumed(
         snapshot = replace(snapshot, carried=trainer.carried)
     other_rate = snapshot.state.learning_rate != config.learning_rate
     trainer.stand_at(snapshot)
-    told = [folder.take_up(save, trainer.state)]
+    notes = [folder.take_up(save, trainer.state)]
     if other_rate:
         trainer.state.rollbacks = 0  # the halved rate was half of another
     if other_text:
         say(
-            "another text than before: the weights and the count of steps go on; the state a starts at "
-            "zero, and the best validation so far counts no more"
+            "another text than before: the weights and the count of steps stay; the state a starts at "
+            "zero, and the best validation so far no longer counts"
         )
         _forget_the_text(trainer.state, corpus)
     if other_text or changed:  # before config.json has them: last.npz is what counts
         trainer.save()
-    told.append(folder.mend(trainer.state))
-    for text in filter(None, told):
+    notes.append(folder.mend(trainer.state))
+    for text in filter(None, notes):
         say(text)
     folder.write_note(Note.of(config, corpus, about, note.init_from))
     return trainer
@@ -237,7 +237,7 @@ def _check_network(snapshot: Snapshot, config: TrainConfig) -> None:
 
 
 def _forget_the_text(state: RunState, corpus: Corpus) -> None:
-    """What is known of another text counts no more: its losses, and the saves to go back to."""
+    """What is known of another text no longer counts: its losses, and the saves to go back to."""
     state.corpus, state.rollback_step, state.kept = corpus.sha256, state.step, []
     state.since_log = state.since_validation = (0.0, 0)
     state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None

@@ -34,7 +34,7 @@ SAMPLE_LENGTH = 240
 
 
 class Step(NamedTuple):
-    """What a training step came to."""
+    """The outcome of a training step."""
 
     characters: int
     loss: float  # nats per character
@@ -43,7 +43,7 @@ class Step(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What a validation came to, in nats per character."""
+    """The outcome of a validation, in nats per character."""
 
     loss: float  # the mean in training since the last validation
     val_loss: float
@@ -54,13 +54,13 @@ class Clock:
     """Seconds of training, over all sessions, and since the last line and the last save of this one."""
 
     def __init__(self, elapsed: float):
-        self.now = self.logged = self.saved = time.monotonic()
-        self._began = self.now - elapsed
+        self.time = self.logged = self.saved = time.monotonic()
+        self._began = self.time - elapsed
 
     def tick(self) -> float:
         """Read the clock. Returns: the seconds of training."""
-        self.now = time.monotonic()
-        return self.now - self._began
+        self.time = time.monotonic()
+        return self.time - self._began
 
 
 class Trainer:
@@ -106,7 +106,8 @@ class Trainer:
         try:
             self.say_if_finished()
             self.clock = Clock(self.state.elapsed)
-            with self.shards(stop) as shards, np.errstate(over="ignore", invalid="ignore"):  # the guard looks
+            # what overflows is for the guard to find
+            with self.shards(stop) as shards, np.errstate(over="ignore", invalid="ignore"):
                 self.loop(shards, stop)
         except WorkerError as error:
             if not stop.signal:
@@ -117,7 +118,7 @@ class Trainer:
             self.progress.stop()
 
     def loop(self, shards: Shards, stop: StopRequests) -> None:
-        """Take step after step, and keep what each comes to."""
+        """Take the steps; validate, log, save and report as each is due."""
         while not self.finished:
             try:
                 step = self.train_step(shards)
@@ -128,7 +129,7 @@ class Trainer:
             self.state.elapsed = self.clock.tick()
             if score or self.finished or self.state.step % self.config.log_every == 0:
                 self.log(step, score)
-            if self.validation_due or self.clock.now - self.clock.saved > self.config.save_every:
+            if self.validation_due or self.clock.time - self.clock.saved > self.config.save_every:
                 self.save(worth_going_back_to=self.validation_due and self.is_good(score))
             self.report(step, score)  # once all of it is on disk
             if stop.signal and not self.finished:
@@ -214,6 +215,7 @@ class Trainer:
         return Score(nats / self.characters_of(steps), val_loss, best)
 
     def is_good(self, score: Score | None) -> bool:
+        """Whether to go back to this step one day: by its validation, or without one by its training loss."""
         return self.guard.is_good(self.state, score.val_loss if score else self.state.smoothed_loss or 0)
 
     def characters_of(self, steps: int) -> int:
@@ -221,7 +223,7 @@ class Trainer:
         step = self.state.step
         return self.streams.characters(step) - self.streams.characters(step - steps)
 
-    # -- what is kept -------------------------------------------------------------------------------
+    # -- logs, saves and rollbacks ------------------------------------------------------------------
 
     def log(self, step: Step, score: Score | None) -> None:
         """Add a line to metrics.jsonl."""
@@ -236,18 +238,18 @@ class Trainer:
                 "val_loss": score.val_loss if score else None,
                 "grad_norm": step.norm,
                 "learning_rate": step.learning_rate,
-                "chars_per_second": round(characters / max(1e-9, self.clock.now - self.clock.logged)),
+                "chars_per_second": round(characters / max(1e-9, self.clock.time - self.clock.logged)),
                 "elapsed": round(self.state.elapsed, 3),
             }
         )
-        self.clock.logged = self.clock.now
+        self.clock.logged = self.clock.time
 
     def save(self, *, worth_going_back_to: bool = False) -> None:
         """Save the run; one that diverges later goes back to the last save that was worth it."""
         if worth_going_back_to:
             self.state.rollback_step = self.state.step
         self.folder.save(self.snapshot())
-        self.clock.saved = self.clock.now
+        self.clock.saved = self.clock.time
 
     def snapshot(self) -> Snapshot:
         """The run as it stands; its arrays are the run's own."""
@@ -270,7 +272,7 @@ class Trainer:
         self.state.learning_rate = self.config.learning_rate
 
     def roll_back(self, error: DivergedError) -> None:
-        """Go back to the last good validation, or the beginning, and on with half the learning rate.
+        """Go back to the last good validation, or the beginning, and halve the learning rate.
 
         Raises:
             DivergedError: that has been done ``max_rollbacks`` times.
@@ -287,17 +289,17 @@ class Trainer:
             raise RunError(f"{error}; {damaged}") from None
         self.stand_at(snapshot)
         self.state.rollbacks, self.state.elapsed = state.rollbacks + 1, state.elapsed
-        told = self.folder.go_back(self.snapshot())
+        note = self.folder.go_back(self.snapshot())
         self.progress.went_back(self.streams.characters(self.state.step))
         self.progress.say(
-            f"{error}: back to step {self.state.step:,}, and on with a learning rate of "
+            f"{error}: back to step {self.state.step:,}, to continue with a learning rate of "
             f"{self.config.learning_rate / 2**self.state.rollbacks:g} (rollback {self.state.rollbacks} of "
             f"{limit})"
         )
-        if told:
-            self.progress.say(told)
+        if note:
+            self.progress.say(note)
 
-    # -- what is told -------------------------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------------
 
     def report(self, step: Step, score: Score | None) -> None:
         """Report the step. If that fails (the terminal has gone), the run is saved before it ends."""
@@ -310,7 +312,7 @@ class Trainer:
                 self.progress.sampled(self.sample())
             if self.out_of_patience and self.state.step < self.total_steps:
                 self.progress.say(
-                    f"{self.state.validations_since_best} validations without a better one: the run ends "
+                    f"{self.state.validations_since_best} validations without improvement: the run ends "
                     "here (`patience`)"
                 )
         except Exception:
@@ -318,20 +320,20 @@ class Trainer:
             raise
 
     def sample(self) -> str:
-        """A short text drawn from the model as it stands, the same whenever the run comes by here."""
+        """A short text drawn from the model as it stands, the same whenever the run comes to this step."""
         rng = np.random.default_rng([self.config.seed, self.state.step])
         (text,) = self.model.draw_many(self.corpus.tokens[:0], 1, SampleConfig(length=SAMPLE_LENGTH), rng)
         return self.model.vocabulary.decode(text)
 
     def say_if_finished(self) -> None:
-        """A run that is resumed may be complete already."""
+        """Say so if a resumed run is complete already."""
         state = self.state
         if state.step >= self.total_steps:
             limit = "`max_steps`" if state.step == self.config.max_steps else "`epochs`"
             self.progress.say(f"this run is complete ({state.step:,} steps); raise {limit} to continue it")
         elif self.out_of_patience:
             self.progress.say(
-                f"{state.validations_since_best} validations without a better one ended this run; raise "
+                f"{state.validations_since_best} validations without improvement ended this run; raise "
                 "`patience` to continue it"
             )
 
@@ -359,7 +361,7 @@ def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: C
     every = math.isqrt(T - 1) + 1
     say(
         f"the activations of {T:,} time steps would take {megabytes:,.0f} MB, over `memory_budget` "
-        f"{config.memory_budget}: as with `recompute_every` {every}, the others are computed again"
+        f"{config.memory_budget}: as with `recompute_every` {every}, only every {every}-th is kept"
     )
     return every
 

@@ -2,7 +2,7 @@
 
 A run of a small network is killed −9 at random moments and resumed, KILLS times (default 300); after every
 fifty it is let to its end and compared, bit for bit, with one that was never interrupted. Then FILES
-(default 20,000) damaged copies of a checkpoint are read: bytes changed, cut out, doubled or zeroed.
+(default 20,000) damaged copies of a save are read: bytes changed, cut out, doubled or zeroed.
 """
 
 import random
@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "runs"), str(TESTS), str(TESTS.parent)]
 
 from conftest import PROVERB, assert_same_run  # noqa: E402
 from test_faults import STEPS, finish, kill_again_and_again, training  # noqa: E402

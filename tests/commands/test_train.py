@@ -293,7 +293,7 @@ def test_any_settings_in_a_file(settings, rest):
             assert "x y" * 67 not in said
 
 
-def test_more_between_checkpoints_than_steps_takes_no_memory(cli, tmp_path, text_file):
+def test_more_steps_between_kept_activations_than_there_are_takes_no_memory(cli, tmp_path, text_file):
     words = ["--recompute-every", 10**8, "--max-steps", 1, "--out", tmp_path / "run"]
     assert cli("train", text_file, *TINY, *words).code == 0
 

@@ -36,6 +36,7 @@ NAMES = {  # what a command is given besides: it ends early, but not before its 
     "derive": ["--time-steps", 1, "--batch-size", 1],
     "bench": ["nowhere.txt"],
     "plot": ["nowhere"],
+    "page": ["nowhere"],
 }
 BESIDE = {"--from": ["--resume", "--out", "RUN"], "--answer": []}
 PARSERS = cli.build_parser()[1]

@@ -57,8 +57,8 @@ def test_a_run_that_diverges_goes_back_and_on_with_half_the_rate(corpus, shaky, 
     spy = Spy()
     result = train(corpus, tmp_path, eval_every=15, schedule="constant", progress=spy)
     assert spy.said == [
-        "boom: back to step 45, and on with a learning rate of 0.005 (rollback 1 of 3)",
-        "boom: back to step 60, and on with a learning rate of 0.0025 (rollback 2 of 3)",
+        "boom: back to step 45, to continue with a learning rate of 0.005 (rollback 1 of 3)",
+        "boom: back to step 60, to continue with a learning rate of 0.0025 (rollback 2 of 3)",
     ]
     lines = metrics(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, result.steps + 1))
@@ -86,8 +86,8 @@ def test_an_explosion_is_noticed_while_it_is_finite(corpus, tmp_path):
     spy, wild = Spy(), {"optimizer": "sgd", "momentum": 0, "clip_norm": 0, "schedule": "constant"}
     result = train(corpus, tmp_path, learning_rate=8, warmup_steps=0, eval_every=15, progress=spy, **wild)
     assert [re.sub(r" to .*:", ":", line) for line in spy.said] == [
-        "the loss has exploded: back to step 0, and on with a learning rate of 4 (rollback 1 of 3)",
-        "the loss has exploded: back to step 0, and on with a learning rate of 2 (rollback 2 of 3)",
+        "the loss has exploded: back to step 0, to continue with a learning rate of 4 (rollback 1 of 3)",
+        "the loss has exploded: back to step 0, to continue with a learning rate of 2 (rollback 2 of 3)",
     ]
     assert result.best_val_loss < 1
 

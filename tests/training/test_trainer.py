@@ -155,7 +155,7 @@ def test_patience_ends_a_run_and_outlives_an_interruption(corpus, tmp_path):
     scores = [line["val_loss"] for line in metrics(tmp_path / "whole") if line["val_loss"]]
     assert result.steps == 10 * len(scores) < 123
     assert min(scores[-3:]) >= result.best_val_loss == min(scores[:-3])
-    assert "3 validations without a better one: the run ends here" in spy.said[-1]
+    assert "3 validations without improvement: the run ends here" in spy.said[-1]
     for step in (5, 10, 15, result.steps - 10, result.steps - 1):
         with pytest.raises(Interrupted):
             train(corpus, tmp_path / f"{step}", progress=Signal(step), **stuck)
