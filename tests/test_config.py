@@ -83,6 +83,17 @@ def test_two_mistakes_are_both_named():
         TrainConfig(epochs=0, seed=-1)
 
 
+def test_of_very_many_mistakes_a_few_are_named():
+    with pytest.raises(ConfigError, match=r"^'key 0' is not a setting; .*; and 59,992 more$") as refused:
+        TrainConfig(**{f"key {i}": 0 for i in range(60_000)})
+    assert len(str(refused.value)) < 500
+
+
+def test_a_key_with_half_a_character_is_named():
+    with pytest.raises(ConfigError, match=r"^'\\ud800x' is not a setting$"):
+        TrainConfig(**{"\ud800x": 1, "epochs": 0})
+
+
 def test_an_optimizer_has_defaults_of_its_own():
     assert OptimizerConfig(optimizer="sgd").learning_rate == 0.5
     assert OptimizerConfig(optimizer="sgd").weight_decay == 0
