@@ -153,10 +153,11 @@ class ModelConfig(Settings):
         default="orthogonal",
         description="how W_aa starts: orthogonal keeps the state's length over many steps",
     )
-    init_scale: float = Field(default=1.0, gt=0, description="factor on that W_aa")
+    init_scale: float = Field(default=1.0, gt=0, le=1e6, description="factor on that W_aa")
     input_scale: float = Field(
         default=2.0,
         gt=0,
+        le=1e6,
         description="how W_ax starts: normal, so that what a character adds to z has this standard deviation",
     )
     dtype: Literal["float32", "float64"] = Field(

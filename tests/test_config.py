@@ -39,6 +39,8 @@ def test_settings_never_change():
         ({"hidden_size": -3}, r"`hidden_size` -3: should be greater than or equal to 1"),
         ({"hidden_size": "many"}, r"`hidden_size` many: should be a valid integer"),
         ({"learning_rate": 0}, r"`learning_rate` 0: should be greater than 0"),
+        ({"init_scale": 1e308}, r"`init_scale` 1e\+308: should be less than or equal to 1000000"),
+        ({"input_scale": 1e39}, r"`input_scale` 1e\+39: should be less"),
         ({"learning_rate": float("nan")}, r"`learning_rate` nan"),
         ({"momentum": 1, "optimizer": "sgd"}, r"`momentum` 1: should be less than 1"),
         ({"optimizer": "adagrad"}, r"`optimizer` adagrad: should be 'adam' or 'sgd'"),
