@@ -38,7 +38,7 @@ def test_a_lock_that_has_a_second_name_is_not_written_to(tmp_path):
 
 def test_a_lock_of_another_program_is_left_as_it_is(corpus, tmp_path):
     (tmp_path / ".lock").write_text("another program's\n")
-    with pytest.raises(RunError), RunFolder(tmp_path) as folder:
+    with pytest.raises(RunError), RunFolder(tmp_path):
         raise RunError("nothing was begun")
     assert (tmp_path / ".lock").read_text() == "another program's\n"
     train(corpus, tmp_path, max_steps=1)
