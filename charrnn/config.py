@@ -30,6 +30,8 @@ RENAMED = {"checkpoint_every": "recompute_every"}
 # Defaults of an optimiser's own, where they differ from those of adam.
 DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
+MISTAKES = 8  # that are named: a file of a megabyte may have tens of thousands, and each takes a search
+
 # What makes a run the run it is: only another run can have it otherwise.
 FIXED_ON_RESUME = (
     "cell",
@@ -69,13 +71,17 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            sentences = dict.fromkeys(map(self._sentence, error.errors()))  # each once
-            raise ConfigError("; ".join(sentences)) from None
+            wrong = error.errors(include_url=False)
+            sentences = dict.fromkeys(map(self._sentence, wrong[:MISTAKES]))  # each once
+            more = [f"and {len(wrong) - MISTAKES:,} more"] if len(wrong) > MISTAKES else []
+            raise ConfigError("; ".join([*sentences, *more])) from None
 
     @classmethod
     def _sentence(cls, error: Any) -> str:
         """One pydantic error as a sentence."""
         if not error["loc"]:
+            if error["type"] == "string_unicode":
+                return f"{brief(repr(error['input']))} is not a setting"  # a key with a lone surrogate
             return str(error["ctx"]["error"])
         name = str(error["loc"][0])
         if error["type"] == "extra_forbidden":
@@ -147,10 +153,11 @@ class ModelConfig(Settings):
         default="orthogonal",
         description="how W_aa starts: orthogonal keeps the state's length over many steps",
     )
-    init_scale: float = Field(default=1.0, gt=0, description="factor on that W_aa")
+    init_scale: float = Field(default=1.0, gt=0, le=1e6, description="factor on that W_aa")
     input_scale: float = Field(
         default=2.0,
         gt=0,
+        le=1e6,
         description="how W_ax starts: normal, so that what a character adds to z has this standard deviation",
     )
     dtype: Literal["float32", "float64"] = Field(

@@ -39,6 +39,8 @@ def test_settings_never_change():
         ({"hidden_size": -3}, r"`hidden_size` -3: should be greater than or equal to 1"),
         ({"hidden_size": "many"}, r"`hidden_size` many: should be a valid integer"),
         ({"learning_rate": 0}, r"`learning_rate` 0: should be greater than 0"),
+        ({"init_scale": 1e308}, r"`init_scale` 1e\+308: should be less than or equal to 1000000"),
+        ({"input_scale": 1e39}, r"`input_scale` 1e\+39: should be less"),
         ({"learning_rate": float("nan")}, r"`learning_rate` nan"),
         ({"momentum": 1, "optimizer": "sgd"}, r"`momentum` 1: should be less than 1"),
         ({"optimizer": "adagrad"}, r"`optimizer` adagrad: should be 'adam' or 'sgd'"),
@@ -81,6 +83,17 @@ def test_any_value_is_taken_or_named_in_brief(settings):
 def test_two_mistakes_are_both_named():
     with pytest.raises(ConfigError, match=r"`epochs` 0.*`seed` -1"):
         TrainConfig(epochs=0, seed=-1)
+
+
+def test_of_very_many_mistakes_a_few_are_named():
+    with pytest.raises(ConfigError, match=r"^'key 0' is not a setting; .*; and 59,992 more$") as refused:
+        TrainConfig(**{f"key {i}": 0 for i in range(60_000)})
+    assert len(str(refused.value)) < 500
+
+
+def test_a_key_with_half_a_character_is_named():
+    with pytest.raises(ConfigError, match=r"^'\\ud800x' is not a setting$"):
+        TrainConfig(**{"\ud800x": 1, "epochs": 0})
 
 
 def test_an_optimizer_has_defaults_of_its_own():

@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         counted = baselines(learned, parts[split], len(model.vocabulary))
     if args.json:
         report = {"run": str(folder), "corpus": corpus.name, "split": split, **asdict(score)}
-        report |= {"bits_per_char": score.bits_per_char, "perplexity": score.perplexity}
+        perplexity = None if math.isinf(score.perplexity) else score.perplexity  # JSON has no infinity
+        report |= {"bits_per_char": score.bits_per_char, "perplexity": perplexity}
         print(json.dumps(report | ({"baselines": counted} if args.baselines else {})))
         return 0
     say(

@@ -307,7 +307,7 @@ class RunFolder:
                 folder.rmdir()
 
     def _remove_lock(self) -> None:
-        if self._lock.is_current() and not is_run(self.path):
+        if self._lock.is_ours and self._lock.is_current() and not is_run(self.path):
             with suppress(OSError):
                 (self.path / LOCK).unlink()
 

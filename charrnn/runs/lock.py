@@ -18,11 +18,16 @@ else:
 
 LOCK = ".lock"
 LOOKS = 25  # at the file, for the number of the process that has it
+SIGNED = re.compile(rb"(?:([0-9]{1,10})\n)?")  # what a lock holds: a process number, or nothing
 LOCKED_BYTE = 1024  # where Windows locks the file: past the process number, which stays readable
 
 
 class Lock:
-    """Held by the one process that trains in a folder, whose number stands in the file."""
+    """Held by the one process that trains in a folder, whose number stands in the file.
+
+    Attributes:
+        is_ours: whether the file is that of a trainer; one of another program is locked, and left as it is.
+    """
 
     def __init__(self, run: Path):
         self.path = run / LOCK
@@ -33,6 +38,7 @@ class Lock:
         while not self.is_current():  # whoever held it has removed it meanwhile
             os.close(self._descriptor)
             self._take()
+        self.is_ours = self._is_ours()
         self._sign(f"{os.getpid()}\n")
         return self
 
@@ -70,14 +76,15 @@ class Lock:
             else:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = self._holder()
+            holder, is_ours = self._holder(), self._is_ours()
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError | PermissionError):
                 raise RunError(
                     f"{run}: another process is training there{holder}. Wait for it, or name another folder "
                     "with `out`"
                 ) from None
-            self.path.unlink(missing_ok=True)  # nobody can hold it
+            if is_ours:  # and nobody can hold it
+                self.path.unlink(missing_ok=True)
             raise RunError(
                 f"{run}: this disk cannot lock files ({error.strerror}), and without a lock two trainers "
                 "could write there at once. Name a folder on a local disk with `out`"
@@ -91,14 +98,23 @@ class Lock:
         with suppress(OSError):
             for _ in range(LOOKS):
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
-                if number := re.fullmatch(rb"([0-9]{1,10})\n", os.read(self._descriptor, 16)):
-                    return f" (process {int(number[1])})"
+                signed = SIGNED.fullmatch(os.read(self._descriptor, 16))
+                if signed and signed[1]:
+                    return f" (process {int(signed[1])})"
                 time.sleep(0.02)  # whoever has just taken the lock has yet to write its number
         return ""
 
+    def _is_ours(self) -> bool:
+        """Whether the file is one that a trainer made: under another name it may be anybody's."""
+        with suppress(OSError):
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            signed = SIGNED.fullmatch(os.read(self._descriptor, 16))
+            return signed is not None and os.fstat(self._descriptor).st_nlink == 1
+        return False
+
     def _sign(self, text: str) -> None:
         with suppress(OSError):  # only a message would be the poorer for it
-            if os.fstat(self._descriptor).st_nlink == 1:  # under another name it may be anybody's file
+            if self.is_ours:
                 os.ftruncate(self._descriptor, 0)
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
                 os.write(self._descriptor, text.encode())

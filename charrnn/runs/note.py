@@ -147,11 +147,12 @@ class Note(Noted):
 
 
 def is_note(path: Path) -> bool:
-    """Whether a file is the config.json of a run, and not of another program: it has settings."""
+    """Whether a file is the config.json of a run, and not of another program: it has settings of ours."""
     try:
-        return isinstance(_read_json(path).get("settings"), dict)
+        settings = _read_json(path).get("settings")
     except RunError:
         return False
+    return isinstance(settings, dict) and not TrainConfig.model_fields.keys().isdisjoint(settings)
 
 
 def sentence(error: ValidationError) -> str:

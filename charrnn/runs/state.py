@@ -26,6 +26,7 @@ from charrnn.runs.npz import read_arrays, text_in
 from charrnn.text.vocabulary import Vocabulary
 
 TEXT_LENGTH = 2**20  # characters of JSON in a save
+LARGEST_WEIGHT = 1e15  # a sum of products of two such is finite in single precision, and so is any loss
 Loss = Annotated[float, Field(ge=0, lt=2.0**63)]  # nats, or a sum of them
 
 
@@ -189,8 +190,8 @@ def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
         for name, view in model.parameters.items():
             if arrays[name].dtype != view.dtype:
                 raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {view.dtype}")
-            if not np.isfinite(arrays[name]).all():
-                raise RunError(f"{name} has entries that are not finite")
+            if not (np.abs(arrays[name]) <= LARGEST_WEIGHT).all():
+                raise RunError(f"{name} has entries that are not finite, or beyond ±{LARGEST_WEIGHT:g}")
             view[...] = arrays[name]
     except KeyError as error:
         raise RunError(f"{where}: not a model: it lacks {error}") from None

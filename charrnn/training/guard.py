@@ -4,6 +4,7 @@ import math
 
 from charrnn.errors import DivergedError
 from charrnn.runs import RunState
+from charrnn.runs.state import LARGEST_WEIGHT
 
 EXPLODED = 4.0  # times the loss of guessing evenly, ln V, or of the first step if that is larger
 LEAST_EXPLODED = (
@@ -31,6 +32,8 @@ class Guard:
     def check_weights(self, state: RunState, norm: float) -> None:
         """Check the norm of all weights, after a step."""
         _check_finite(norm, "weight vector", state.step)
+        if norm > LARGEST_WEIGHT:  # no save with larger ones is read
+            raise DivergedError(f"the weight vector has exploded to {norm:.4g} at step {state.step:,}")
 
     def check_validation(self, state: RunState, loss: float) -> None:
         """Check the loss of a validation."""

@@ -83,7 +83,7 @@ def plot_losses(runs: Sequence[Path], out: Path) -> list[str]:
     try:
         with warnings.catch_warnings(action="ignore"):  # the font may lack a character of a name
             figure.savefig(out)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last one: pgf where there is no LaTeX
         raise RunError(f"{out}: cannot be written: {error}") from None
     return [note for _, _, notes in read for note in notes]
 

@@ -2,10 +2,12 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from conftest import PROVERB
 
 import charrnn
+from charrnn.runs.npz import read_arrays, write_arrays
 
 
 def test_eval_scores_the_part_asked_for(cli, run_folder, text_file):
@@ -22,6 +24,17 @@ def test_eval_scores_the_part_asked_for(cli, run_folder, text_file):
         r"perplexity \d+\.\d{3}, accuracy \d+\.\d\d%\n",
         line,
     )
+
+
+def test_a_perplexity_beyond_all_numbers_is_null_in_json(cli, run_folder, tmp_path):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    arrays = read_arrays(run / "best.npz")
+    b_y = np.zeros_like(arrays["b_y"])
+    b_y[0] = 1e6
+    write_arrays(run / "best.npz", arrays | {"b_y": b_y})
+    result = json.loads(cli("eval", run, "--json").out, parse_constant=pytest.fail)
+    assert result["loss"] > 1e5
+    assert result["perplexity"] is None
 
 
 def test_eval_of_another_text(cli, run_folder, tmp_path):

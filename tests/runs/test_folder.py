@@ -70,6 +70,7 @@ def test_load(run_folder, tmp_path):
     ("name", "content"),
     [
         ("config.json", b'{"theme": "dark"}'),
+        ("config.json", b'{"settings": {"theme": "dark"}, "corpus": {}}'),
         ("config.json", b'{"settings": 3, "corpus": {}}'),
         ("config.json", b"{ not JSON"),
         ("metrics.jsonl", b'{"accuracy": 0.9}\n'),

@@ -3,9 +3,10 @@ import os
 import sys
 
 import pytest
+from small import train
 
 from charrnn.errors import RunError
-from charrnn.runs import lock
+from charrnn.runs import RunFolder, lock
 from charrnn.runs.lock import Lock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flock")
@@ -38,6 +39,15 @@ def test_a_lock_that_has_a_second_name_is_not_written_to(tmp_path):
     with Lock(tmp_path), pytest.raises(RunError, match=r"is training there\. Wait"), Lock(tmp_path):
         pass
     assert (tmp_path / "mine").read_text() == "mine\n"
+
+
+def test_a_lock_of_another_program_is_left_as_it_is(corpus, tmp_path):
+    (tmp_path / ".lock").write_text("another program's\n")
+    with pytest.raises(RunError), RunFolder(tmp_path):
+        raise RunError("nothing was begun")
+    assert (tmp_path / ".lock").read_text() == "another program's\n"
+    train(corpus, tmp_path, max_steps=1)
+    assert (tmp_path / ".lock").read_text() == "another program's\n"
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("outside")])

@@ -54,6 +54,8 @@ def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
         {"W_aa[7]": np.zeros((5, 5), np.float32)},
         {"b_a": np.full(5, np.nan, np.float32)},
         {"b_a": np.zeros(5)},
+        {"b_y": np.array([3e38, -3e38], np.float32)},  # whose difference is infinite
+        {"W_aa": np.full((5, 5), -1e300)},
         {"vocabulary": np.array([98, 97], np.uint32)},
         {"vocabulary": np.array(["a", "b"])},
         {"vocabulary": None},

@@ -110,10 +110,11 @@ def test_a_validation_that_explodes_is_no_validation(corpus, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("val_fraction", [0.05, 0])
-def test_weights_gone_wrong_are_never_saved(corpus, tmp_path, val_fraction):
-    """The first loss is finite, but the step it leads to is not."""
-    wild = {"optimizer": "sgd", "learning_rate": 1e38, "clip_norm": 0, "warmup_steps": 0, "max_steps": 1}
-    with pytest.raises(DivergedError, match=r"not finite at step 1 \(saved: step 0\)"):
+@pytest.mark.parametrize(("rate", "how"), [(1e38, "is not finite"), (1e18, r"has exploded to \S+")])
+def test_weights_gone_wrong_are_never_saved(corpus, tmp_path, val_fraction, rate, how):
+    """The first loss is finite, but the step it leads to is not, or so large that no loss after it is."""
+    wild = {"optimizer": "sgd", "learning_rate": rate, "clip_norm": 0, "warmup_steps": 0, "max_steps": 1}
+    with pytest.raises(DivergedError, match=rf"{how} at step 1 \(saved: step 0\)"):
         train(corpus, tmp_path, **wild, val_fraction=val_fraction)
     assert [path.name for path in tmp_path.glob("*.npz")] == ["last.npz"]
     first = charrnn.CharRNN(corpus.vocabulary, 16)

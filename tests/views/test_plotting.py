@@ -41,6 +41,13 @@ def test_what_cannot_be_drawn_is_said(cli, run_folder, tmp_path, matplotlib):
     assert "losses.docx: cannot be written" in outcome.err
 
 
+def test_a_picture_that_needs_latex_is_refused_without_it(cli, run_folder, tmp_path, monkeypatch, matplotlib):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = cli("plot", run_folder, "--out", tmp_path / "losses.pgf")
+    assert outcome.code == 2
+    assert "losses.pgf: cannot be written" in outcome.err
+
+
 @pytest.mark.parametrize("bad", [{"loss": "x"}, {"loss": [1]}, {"epoch": 10**400}, {"val_loss": {"a": 1}}])
 def test_a_run_without_a_line_that_can_be_drawn_is_refused(cli, run, bad):
     for text in (
