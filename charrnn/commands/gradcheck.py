@@ -88,7 +88,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     print(wrapped(f"{described(config, sizes)}, loss {float(window.loss):.4f} nats, {dtype}"))
     print_table(checks)
     standard = {"complex": "the complex step", "central": "central differences"}[config.method]
-    by = f"; gradients in segments of {config.recompute_every} steps" if config.recompute_every else ""
+    by = f"; gradients in segments of {window.recompute_every} steps" if window.recompute_every else ""
     by += "; gradients along random directions (--no-quick: each entry)" if quick else ""
     if window.tolerance > TOLERANCE[config.method]:
         by += "; less than usual, for this network magnifies rounding"

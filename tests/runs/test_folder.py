@@ -51,7 +51,7 @@ def test_files_larger_than_any_run_writes_are_not_read(run_folder, tmp_path, nam
 
 
 def test_load(run_folder, tmp_path):
-    assert charrnn.load(run_folder).hidden_size == 24
+    assert charrnn.load(run_folder).config.hidden_size == 24
     with pytest.raises(RunError, match="not the folder of a run"):
         charrnn.load(tmp_path)
     shutil.copy(run_folder / "config.json", tmp_path)

@@ -30,7 +30,7 @@ def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
     again = model_from(read_arrays(path), path)
     assert again.vocabulary == vocabulary
     assert again.dtype == dtype
-    assert again.form == model.form
+    assert again.config == model.config
     np.testing.assert_array_equal(again.parameters.flat, model.parameters.flat)
     with np.load(path, allow_pickle=False) as archive:  # any NumPy program can read it
         np.testing.assert_array_equal(archive["W_aa"], model.parameters["W_aa"])
@@ -70,7 +70,7 @@ def test_a_model_from_before_there_were_cells_is_one_of_tanh(tmp_path):
     model = charrnn.CharRNN(charrnn.Corpus.from_text("ab").vocabulary, 5)
     arrays = model_arrays(model)
     del arrays["cell"]
-    assert model_from(arrays, tmp_path).form == model.form
+    assert model_from(arrays, tmp_path).config == model.config
 
 
 # -- saves ------------------------------------------------------------------------------------------
