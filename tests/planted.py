@@ -137,18 +137,18 @@ ERRORS = [
 PATHS = [
     ("segments", segments, "loss_and_gradients", {}, {
         "share = (segment.stop - segment.start) / T": ["share = 1.0", "share = K / T", "share = 1 / len(segments)"],
-        "future = network.backward(window, part, future, share)": ["network.backward(window, part, None, share); future = 0", "future = -network.backward(window, part, future, share)", "future = network.backward(window, part, future)"],
-        "mask = masks(segment) if masks else None": ["mask = None", "mask = masks(segments[0])[:, : len(y[segment])] if masks else None", "mask = masks(segment)[::, ::-1] if masks else None"],
-        "zip(reversed(segments), reversed(kept), strict=True)": ["zip(segments, kept, strict=True)", "zip(reversed(segments), kept, strict=True)", "zip(segments, reversed(kept), strict=True)"],
-        "kept.append(space.first(K).state)": ["kept.append(state)", "kept.insert(1, space.first(K).state)", "kept.append(space.first(K).state * (1 + 1e-9))"],
-        "network.activations(x[segment], kept[-1]": ["network.activations(x[segment], kept[0]"],
+        "future = network.backward(window, of_segment, future, share)": ["network.backward(window, of_segment, None, share); future = 0", "future = -network.backward(window, of_segment, future, share)", "future = network.backward(window, of_segment, future)"],
+        "masks = draw_masks(segment) if draw_masks else None": ["masks = None", "masks = draw_masks(segments[0])[:, : len(y[segment])] if draw_masks else None", "masks = draw_masks(segment)[::, ::-1] if draw_masks else None"],
+        "zip(reversed(segments), reversed(states), strict=True)": ["zip(segments, states, strict=True)", "zip(reversed(segments), states, strict=True)", "zip(segments, reversed(states), strict=True)"],
+        "states.append(space.first(K).state)": ["states.append(state)", "states.insert(1, space.first(K).state)", "states.append(space.first(K).state * (1 + 1e-9))"],
+        "network.activations(x[segment], states[-1]": ["network.activations(x[segment], states[0]"],
         "for t in range(0, T, K)]": ["for t in range(0, T - 1, K)]"],
         "if future is None:": ["if True:"],
         "total += share * float(loss)": ["total += float(loss)", "total = float(loss)"],
-        "g.flat += part.flat": ["g.flat[...] = part.flat", "g.flat += part.flat * (1 + 1e-9)"],
+        "g.flat += of_segment.flat": ["g.flat[...] = of_segment.flat", "g.flat += of_segment.flat * (1 + 1e-9)"],
     }),
     ("segments", segments, "loss_and_gradients", {"num_layers": 2}, {
-        "space.first(K), masks(segment) if masks else None)": ["space.first(K), None)", "space.first(K), masks(segments[0]) if masks else None)"],
+        "space.first(K), draw_masks and draw_masks(segment))": ["space.first(K), None)", "space.first(K), draw_masks and draw_masks(segments[0]))"],
     }),
     ("step", sampling, "stepper", {"num_layers": 3, "embedding_size": 4}, {
         'p["W_ex"] @ p["W_ax"] if': ['p["W_ex"] @ p["W_ax"] * 1.1 if'],

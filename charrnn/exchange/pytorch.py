@@ -21,7 +21,7 @@ from charrnn.errors import RunError
 from charrnn.layers import Array
 from charrnn.model import CharRNN
 
-CELLS = ("rnn", "gru", "lstm")  # that PyTorch has too
+IN_PYTORCH = ("rnn", "gru", "lstm")  # the cells that PyTorch has too
 
 
 def to_torch(model: CharRNN) -> dict[str, Array]:
@@ -32,8 +32,8 @@ def to_torch(model: CharRNN) -> dict[str, Array]:
     Raises:
         RunError: PyTorch has no such cell.
     """
-    if model.config.cell not in CELLS:
-        raise RunError(f"{model!r}: PyTorch has no such cell; it has {', '.join(CELLS)}")
+    if model.config.cell not in IN_PYTORCH:
+        raise RunError(f"{model!r}: PyTorch has no such cell; it has {', '.join(IN_PYTORCH)}")
     p, H = model.parameters, model.config.hidden_size
     arrays = {"embedding.weight": p["W_ex"].copy()} if "W_ex" in p else {}
     for layer in range(model.config.num_layers):

@@ -77,7 +77,7 @@ class CharRNN(Network):
         targets: Array,
         state: Array | None = None,
         *,
-        masks: Callable[[slice], Array] | None = None,
+        draw_masks: Callable[[slice], Array] | None = None,
         recompute_every: int = 0,
     ) -> tuple[float, Parameters, Array]:
         """The loss of a window, the gradient of every parameter, and the state after it.
@@ -85,7 +85,7 @@ class CharRNN(Network):
         Arguments:
             inputs, targets: (T, B) integers in 0…V−1; the target is the character after the input.
             state: (B, S), the state that the window before returned; zeros if not given.
-            masks: gives the ``dropout_masks`` of some of the steps; nothing is dropped if not given.
+            draw_masks: draws the ``dropout_masks`` of some of the steps; nothing is dropped if not given.
             recompute_every: K, to keep the state of every K-th step only and compute the others again on the
                 way back; 0 keeps all.
 
@@ -103,7 +103,7 @@ class CharRNN(Network):
             raise ValueError(f"a state of shape {state.shape}; expected {(y.shape[1], self.state_size)}")
         g = self.parameters.like()
         loss, after = segments.loss_and_gradients(
-            self, x, y, state, g, masks=masks, recompute_every=recompute_every
+            self, x, y, state, g, draw_masks=draw_masks, recompute_every=recompute_every
         )
         return loss, g, after
 

@@ -10,7 +10,7 @@ from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
 from charrnn.model.window import Space
 
-Masks = Callable[[slice], Array]  # the dropout masks (L, …, B, H) of some of a window's steps
+DrawMasks = Callable[[slice], Array]  # draws the dropout masks (L, …, B, H) of some of a window's steps
 
 
 def loss_and_gradients(
@@ -20,7 +20,7 @@ def loss_and_gradients(
     state: Array,  # (B, S)
     g: Parameters,  # written
     *,
-    masks: Masks | None = None,
+    draw_masks: DrawMasks | None = None,
     recompute_every: int = 0,
     space: Space | None = None,  # for K steps or more
 ) -> tuple[float, Array]:
@@ -30,25 +30,25 @@ def loss_and_gradients(
     """
     T, K = len(y), recompute_every
     if not 0 < K < T:
-        loss, window = network.forward(x, y, state, space, masks(slice(0, T)) if masks else None)
+        loss, window = network.forward(x, y, state, space, draw_masks(slice(0, T)) if draw_masks else None)
         network.backward(window, g)
         return float(loss), window.state
     if space is None:
-        space = network.space(K, y.shape[1], dropout=masks is not None)
+        space = network.space(K, y.shape[1], dropout=draw_masks is not None)
     segments = [slice(t, min(t + K, T)) for t in range(0, T, K)]
-    kept = [state]
+    states = [state]
     for segment in segments[:-1]:  # all of K steps
-        network.activations(x[segment], kept[-1], space.first(K), masks(segment) if masks else None)
-        kept.append(space.first(K).state)
-    total, future, after, part = 0.0, None, state, g.like()
+        network.activations(x[segment], states[-1], space.first(K), draw_masks and draw_masks(segment))
+        states.append(space.first(K).state)
+    total, future, after, of_segment = 0.0, None, state, g.like()
     g.flat[...] = 0
-    for segment, before in zip(reversed(segments), reversed(kept), strict=True):
-        mask = masks(segment) if masks else None
-        loss, window = network.forward(x[segment], y[segment], before, space, mask)
+    for segment, before in zip(reversed(segments), reversed(states), strict=True):
+        masks = draw_masks(segment) if draw_masks else None
+        loss, window = network.forward(x[segment], y[segment], before, space, masks)
         if future is None:
             after = window.state
         share = (segment.stop - segment.start) / T
-        future = network.backward(window, part, future, share)
+        future = network.backward(window, of_segment, future, share)
         total += share * float(loss)
-        g.flat += part.flat
+        g.flat += of_segment.flat
     return total, after

@@ -292,7 +292,7 @@ class GradientCheck:
         """The loss, the gradients and the state after the window as training computes them, in segments."""
         window = self.inputs, self.targets, self.state.real
         of_steps = None if masks is None else lambda steps: masks[:, steps]
-        return self.model.loss_and_gradients(*window, masks=of_steps, recompute_every=K)
+        return self.model.loss_and_gradients(*window, draw_masks=of_steps, recompute_every=K)
 
     def _error_of_segments(self) -> float:
         """The largest difference of the loss, the gradients and the state from those of the whole window.

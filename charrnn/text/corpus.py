@@ -12,7 +12,7 @@ from charrnn.errors import ConfigError, TextError
 from charrnn.text import tokens as caching
 from charrnn.text.reading import (
     Origin,
-    Progress,
+    ReadingProgress,
     Spool,
     Symbols,
     can_be_read_again,
@@ -66,7 +66,7 @@ class Corpus:
         cache: Path | None = None,
         sha256: str | None = None,
         size: int | None = None,
-        progress: Progress = silent,
+        progress: ReadingProgress = silent,
     ) -> Self:
         """Read files, and the files in folders that match ``glob``, joined in sorted order.
 
@@ -132,7 +132,7 @@ class Corpus:
         *,
         bytes: bool = False,
         encoding: str = "utf-8",
-        progress: Progress = silent,
+        progress: ReadingProgress = silent,
     ) -> Self:
         """Take a text from a token file that ``from_files`` made of it; its source is not read.
 
@@ -209,7 +209,7 @@ def encode(
     where: str,
     ignore_unknown: bool,
     cache: Path | None,
-    progress: Progress,
+    progress: ReadingProgress,
 ) -> Tokens:
     """Encode what was read: into a token file that is mapped, or into an array.
 

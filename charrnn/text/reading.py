@@ -35,7 +35,7 @@ from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 Symbols = NDArray[np.unsignedinteger]  # code points or bytes, as narrow as they allow
 
 # progress("reading", bytes in all or None) is a context; its value is called with the bytes of each piece
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
+ReadingProgress = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 
 STDIN = "-"
 PIECE = 2**18  # bytes; small enough for a core's own cache, where larger pieces are slower
@@ -54,7 +54,7 @@ COMPRESSED: dict[str, tuple[bytes, Callable[..., Any]]] = {  # suffix: first byt
 
 
 def silent(what: str, total: int | None) -> AbstractContextManager[Callable[[int], object]]:
-    """Show nothing: the default Progress."""
+    """Show nothing: the default ReadingProgress."""
     return nullcontext(lambda n: None)
 
 
@@ -145,14 +145,6 @@ def can_be_read_again(source: Path | str) -> bool:
 
 
 # -- bytes ------------------------------------------------------------------------------------------
-
-
-def read_file(path: Path) -> bytes:
-    """Read the bytes of a file."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TextError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read_pieces(source: Path | str) -> Iterator[bytes]:
@@ -378,7 +370,7 @@ class Tally:
 def read_text(
     sources: Sequence[Path | str],
     encoding: str | None,
-    progress: Progress,
+    progress: ReadingProgress,
     spool: Spool | None = None,
     limit: int | None = None,
 ) -> tuple[Origin, list[str]]:

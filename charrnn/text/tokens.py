@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charrnn.errors import RunError, TextError
 from charrnn.files import write_whole
-from charrnn.text.reading import PIECE, Origin, Progress, silent
+from charrnn.text.reading import PIECE, Origin, ReadingProgress, silent
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
 TOKENS = "tokens.bin"  # its name in the folder of a run
@@ -145,7 +145,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def read(
-    path: Path, progress: Progress, fits: Callable[[Origin], bool] = lambda origin: True
+    path: Path, progress: ReadingProgress, fits: Callable[[Origin], bool] = lambda origin: True
 ) -> tuple[Origin, Vocabulary, Tokens]:
     """Read what the tokens were made from, their vocabulary, and the tokens (n,), mapped into memory.
 
@@ -187,7 +187,7 @@ def read(
 
 
 def look_up(
-    cache: Path, origin: Origin, vocabulary: Vocabulary | None, notes: list[str], progress: Progress
+    cache: Path, origin: Origin, vocabulary: Vocabulary | None, notes: list[str], progress: ReadingProgress
 ) -> tuple[Tokens, Vocabulary] | None:
     """Find the tokens of a text in a cache; a note says why what is there is replaced."""
     path = place(cache, origin)

@@ -193,7 +193,7 @@ def space_for(model: CharRNN, plan: Plan, rows: int) -> Space:
     return model.space(min(plan.recompute_every or T, T), rows, dropout=plan.dropout > 0)
 
 
-def masks_of(
+def mask_drawer(
     model: CharRNN, seed: Sequence[int], rows: slice, dropout: float
 ) -> Callable[[slice], Array] | None:
     """A function that draws the dropout masks of some rows for steps of a window; None without dropout.
@@ -203,7 +203,7 @@ def masks_of(
     if not dropout:
         return None
 
-    def masks(steps: slice) -> Array:
+    def draw_masks(steps: slice) -> Array:
         rngs = []
         for row in range(rows.start, rows.stop):  # (a seed that ends in 0 is the same one without it)
             numbers = np.random.PCG64([*seed, row + 1])
@@ -211,7 +211,7 @@ def masks_of(
             rngs.append(np.random.Generator(numbers))
         return model.dropout_masks(rngs, dropout, steps.stop - steps.start)
 
-    return masks
+    return draw_masks
 
 
 def one_shard(
@@ -226,9 +226,18 @@ def one_shard(
     gradients: Parameters,  # written
 ) -> tuple[float, Array]:
     """The loss of some rows of the batch, the mean over them, and the state after (b, S)."""
-    how: Any = {"masks": masks_of(model, seed, rows, plan.dropout), "recompute_every": plan.recompute_every}
+    draw_masks = mask_drawer(model, seed, rows, plan.dropout)
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
-        return segments.loss_and_gradients(model, inputs, targets, state, gradients, space=space, **how)
+        return segments.loss_and_gradients(
+            model,
+            inputs,
+            targets,
+            state,
+            gradients,
+            draw_masks=draw_masks,
+            recompute_every=plan.recompute_every,
+            space=space,
+        )
 
 
 class Memory:

@@ -101,12 +101,12 @@ def test_reading_character_by_character_is_reading_a_window(form):
 def test_keeping_every_kth_activation_gives_the_same_gradients(every, form, dropped):
     model, x, y, a0 = random_network(6, (12, 3, 5, 6), **form)
     masks = model.dropout_masks(np.random.default_rng(0).spawn(3), 0.4, 12) if dropped else None
-    masks_of = (lambda now: masks[:, now]) if dropped else None
-    loss, expected, after = model.loss_and_gradients(x, y, a0, masks=masks_of)
+    draw_masks = (lambda steps: masks[:, steps]) if dropped else None
+    loss, expected, after = model.loss_and_gradients(x, y, a0, draw_masks=draw_masks)
     space, gradients = model.space(every, 3, dropout=dropped), model.parameters.like()
     for _ in range(2):  # the second time in memory that was used before
         part_loss, part_after = segments.loss_and_gradients(
-            model, x, y, a0, gradients, masks=masks_of, recompute_every=every, space=space
+            model, x, y, a0, gradients, draw_masks=draw_masks, recompute_every=every, space=space
         )
         assert part_loss == pytest.approx(loss, rel=1e-13)
         np.testing.assert_array_equal(part_after, after)

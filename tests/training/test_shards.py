@@ -16,7 +16,7 @@ from charrnn.errors import WorkerError
 from charrnn.signals import StopRequests
 from charrnn.training import shards as shards_module
 from charrnn.training.bench import plan
-from charrnn.training.shards import Shards, available_cores, choose_threads, masks_of
+from charrnn.training.shards import Shards, available_cores, choose_threads, mask_drawer
 
 
 def gradients(dtype, threads, batch_size=7):
@@ -86,14 +86,14 @@ def test_dropout_does_not_depend_on_the_number_of_shards(form):
 
 def test_masks_are_drawn_for_the_steps_that_are_asked_for():
     model = random_network(0, (9, 7, 6, 10), num_layers=3)[0]
-    masks = masks_of(model, (5, 1), slice(2, 6), 0.5)
+    masks = mask_drawer(model, (5, 1), slice(2, 6), 0.5)
     whole = masks(slice(0, 9))
     assert whole.shape == (3, 9, 4, 6)
     np.testing.assert_array_equal(masks(slice(4, 7)), whole[:, 4:7])
-    np.testing.assert_array_equal(masks_of(model, (5, 1), slice(3, 5), 0.5)(slice(0, 9)), whole[:, :, 1:3])
+    np.testing.assert_array_equal(mask_drawer(model, (5, 1), slice(3, 5), 0.5)(slice(0, 9)), whole[:, :, 1:3])
     for other in ((5, 2), (6, 1)):
-        assert not np.array_equal(masks_of(model, other, slice(2, 6), 0.5)(slice(0, 9)), whole)
-    assert masks_of(model, (5, 1), slice(2, 6), 0.0) is None
+        assert not np.array_equal(mask_drawer(model, other, slice(2, 6), 0.5)(slice(0, 9)), whole)
+    assert mask_drawer(model, (5, 1), slice(2, 6), 0.0) is None
 
 
 def test_a_shorter_window_uses_the_same_memory():

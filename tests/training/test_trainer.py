@@ -67,13 +67,13 @@ def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(corpus, tmp_path,
 
 
 def test_dropout_is_drawn_anew_for_every_step_from_the_runs_seed(corpus, tmp_path, monkeypatch):
-    drawn, original = [], shards.masks_of
+    drawn, original = [], shards.mask_drawer
 
     def spying(model, seed, rows, dropout):
         drawn.append((tuple(seed), dropout))
         return original(model, seed, rows, dropout)
 
-    monkeypatch.setattr(shards, "masks_of", spying)
+    monkeypatch.setattr(shards, "mask_drawer", spying)
     settings = {"dropout": 0.3, "threads": 1, "epochs": 1}
     first = train(corpus, tmp_path / "a", seed=5, **settings)
     assert drawn == [((5, step), 0.3) for step in range(first.steps)]
