@@ -22,13 +22,15 @@ from charrnn.commands.terminal import warn
 from charrnn.config import TextConfig
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs import CorpusNote, read_note
+from charrnn.runs import CorpusNote, RunFolder, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.text.reading import STDIN, check_encoding, corpus_name, files_in
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.training.start import in_the_words_of
+
+SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the run's, are looked for
 
 # -- what a user names ------------------------------------------------------------------------------
 
@@ -88,14 +90,13 @@ def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object
 
 
 def text_to_train_on(
-    args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, out: Path
+    args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, folder: RunFolder
 ) -> tuple[Corpus, Path]:
     """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text.
 
     Returns: the text, and the token file or the cache folder that config.json is to note.
     """
-    reading = part_of(settings, TextConfig)
-    cache = out / TOKENS
+    reading, out, cache = part_of(settings, TextConfig), folder.path, folder.tokens
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
         try:
@@ -196,9 +197,13 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
     home, files = run.resolve(), set[Path]()
     if STDIN in kept.sources:
         raise TextError("it came through a pipe")
+    if len(kept.sources) > SOURCES:
+        raise TextError(f"it has {len(kept.sources):,} sources; no more than {SOURCES:,} are looked for")
     for name in dict.fromkeys(map(os.path.abspath, kept.sources)):  # without following a link
         path = Path(name)
         below = [path, *path.parents][: len(path.parts) - len(home.parts)]
+        if path.is_relative_to(home) and len(below) > DEPTH:
+            raise TextError(f"its source {name!r:.200} is more than {DEPTH} folders deep")
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
             raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
         files.update(files_in(path, kept.glob, links=False) if path.is_dir() else [path])

@@ -38,7 +38,6 @@ from charrnn.measures.baselines import baselines
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
-from charrnn.text.tokens import TOKENS
 from charrnn.training import Progress, Result, train_in
 from charrnn.training.shards import within_cores
 
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     mode: Any = "resume" if args.resume else "overwrite" if args.overwrite else "new"
     # the lock is held before anything is written, the encoded text above all
     with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
-        corpus, cache = text_to_train_on(args, settings, kept, out)
+        corpus, cache = text_to_train_on(args, settings, kept, folder)
         say(
             f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
             f"seed {config.seed}, run {out}"
@@ -129,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
                 allow_changed_corpus=args.allow_changed_corpus,
                 about={
                     "sources": sources,
-                    "cache_dir": "" if cache == out / TOKENS else str(cache),
+                    "cache_dir": "" if cache.parent == out else str(cache),
                     **reading,
                 },
                 progress=Bar(raw=args.raw),

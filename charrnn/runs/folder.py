@@ -35,9 +35,13 @@ from charrnn.runs.metrics import METRICS, Metrics
 from charrnn.runs.note import CONFIG, Note, is_note
 from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
 from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
+from charrnn.text.tokens import TOKENS, must_be_replaceable
 
 LAST, BEST = "last.npz", "best.npz"
-LEFTOVER = re.compile(r"\.(config\.json|tokens\.bin(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new")
+NEW_TOKENS = f".{TOKENS}.new"
+LEFTOVER = re.compile(
+    r"\.{1,2}(config\.json|tokens\.bin(\.new)?(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new"
+)
 
 
 # -- reading, which takes no lock -------------------------------------------------------------------
@@ -142,6 +146,8 @@ class RunFolder:
             stack.enter_context(self._lock)
             stack.callback(self._remove_lock)
             self._check_mode()  # another process may have been faster
+            self._remove_new_tokens()
+            stack.callback(self._remove_new_tokens)
             self._stack = stack.pop_all()
         return self
 
@@ -154,9 +160,19 @@ class RunFolder:
         """The step of last.npz; 0 where there is none."""
         return self._last[0] if self._last else 0
 
+    @property
+    def tokens(self) -> Path:
+        """Where a command encodes the text: beside tokens.bin until the run that is there is replaced."""
+        if self.mode != "overwrite":
+            return self.path / TOKENS
+        must_be_replaceable(self.path / TOKENS)
+        return self.path / NEW_TOKENS
+
     def begin(self, note: Note, snapshot: Snapshot) -> None:
         """Write the beginning of a run, in place of the run that is there."""
         self._lock.check()
+        with suppress(FileNotFoundError):
+            (self.path / NEW_TOKENS).replace(self.path / TOKENS)
         self._clear()
         note.write(self.path)
         self._metrics.cut(0)
@@ -305,6 +321,10 @@ class RunFolder:
         with suppress(OSError):  # the first one that is not empty, and those above it, stay
             for folder in made:
                 folder.rmdir()
+
+    def _remove_new_tokens(self) -> None:
+        with suppress(OSError):
+            (self.path / NEW_TOKENS).unlink()
 
     def _remove_lock(self) -> None:
         if self._lock.is_ours and self._lock.is_current() and not is_run(self.path):

@@ -350,3 +350,16 @@ def test_what_makes_a_network_cannot_change_on_the_way(cli, text_file, tmp_path)
     outcome = cli("train", "--resume", "--out", tmp_path, "--max-steps", 4, "--dropout", 0.1)
     assert outcome.code == 0
     assert "--dropout 0.2 → 0.1" in outcome.out
+
+
+def test_a_run_that_is_not_replaced_after_all_keeps_its_text(cli, text_file, tmp_path):
+    out, tiny = tmp_path / "run", tmp_path / "tiny.txt"
+    tiny.write_text("ab")
+    assert cli("train", text_file, "--out", out, "--max-steps", 1, *TINY).code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert cli("train", tiny, "--out", out, "--overwrite").code == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    tiny.write_text("another text, of another few characters. " * 9)
+    assert cli("train", tiny, "--out", out, "--overwrite", "--max-steps", 1, *TINY).code == 0
+    assert cli("eval", out).code == 0
+    assert not [path for path in out.iterdir() if path.name.endswith(".new")]
