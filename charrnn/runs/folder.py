@@ -171,8 +171,12 @@ class RunFolder:
     def begin(self, note: Note, snapshot: Snapshot) -> None:
         """Write the beginning of a run, in place of the run that is there."""
         self._lock.check()
-        with suppress(FileNotFoundError):
+        try:
             (self.path / NEW_TOKENS).replace(self.path / TOKENS)
+        except FileNotFoundError:  # the text is not of this run's folder, or the run is a new one
+            pass
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
         self._clear()
         note.write(self.path)
         self._metrics.cut(0)
