@@ -30,6 +30,8 @@ from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.training.start import in_the_words_of
 
+SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the run's, are looked for
+
 # -- what a user names ------------------------------------------------------------------------------
 
 
@@ -196,9 +198,13 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
     home, files = run.resolve(), set[Path]()
     if STDIN in kept.sources:
         raise TextError("it came through a pipe")
+    if len(kept.sources) > SOURCES:
+        raise TextError(f"it has {len(kept.sources):,} sources; no more than {SOURCES:,} are looked for")
     for name in dict.fromkeys(map(os.path.abspath, kept.sources)):  # without following a link
         path = Path(name)
         below = [path, *path.parents][: len(path.parts) - len(home.parts)]
+        if path.is_relative_to(home) and len(below) > DEPTH:
+            raise TextError(f"its source {name!r:.200} is more than {DEPTH} folders deep")
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
             raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
         files.update(files_in(path, kept.glob, links=False) if path.is_dir() else [path])

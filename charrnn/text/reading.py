@@ -41,6 +41,7 @@ STDIN = "-"
 PIECE = 2**18  # bytes; small enough for a core's own cache, where larger pieces are slower
 IN_MEMORY = 2**23  # bytes of a spool; a larger one is on disk
 LONGEST_PATTERN = 1000  # characters: each part is compared with each file's name
+HOST_NAMES = "idna", "punycode"  # codecs for short names, whose time grows with the square of a text's length
 BYTE_ORDER_MARK = "\ufeff"
 BYTE_ORDER_MARKS = {
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
@@ -213,6 +214,8 @@ def check_encoding(encoding: str) -> str:
     try:
         codecs.getincrementaldecoder(encoding)
         name = codecs.lookup(encoding).name
+        if name in HOST_NAMES:
+            raise LookupError
         with suppress(UnicodeError):
             b"a".decode(encoding)  # a codec from bytes to bytes refuses
     except (LookupError, ValueError):

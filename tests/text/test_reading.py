@@ -66,7 +66,9 @@ def test_offsets_are_of_the_whole_file(tmp_path):
         list(decode_pieces(read_pieces(path), "utf-8", "a"))
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "\udcff", "../utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["klingon", "base64", "rot13", "punycode", "IDNA", "", "a\0b", "\udcff", "../utf-8"]
+)
 def test_what_is_no_encoding_of_text(encoding):
     with pytest.raises(ConfigError, match="`encoding`"):
         check_encoding(encoding)
