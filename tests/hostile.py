@@ -75,7 +75,7 @@ CREATES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def record(event: str, args: tuple[Any, ...]) -> None:
     if not (RECORDS and event in ("open", "os.listdir", "os.scandir", *CHANGES)):
         return
-    follows = event == "open" and not args[2] & (os.O_NOFOLLOW | os.O_EXCL)
+    follows = event == "open" and not args[2] & (getattr(os, "O_NOFOLLOW", 0) | os.O_EXCL)
     verb = "list" if "dir" in event and event not in CHANGES else "open"
     if event in CHANGES or (event == "open" and args[2] & CREATES):
         verb = "change"
