@@ -377,7 +377,7 @@ class _PerStep:
 
 
 def _largest_error(pairs: list[tuple[Any, Any]]) -> float:
-    """The largest difference of what was found from what was expected, over the largest entry of each pair."""
+    """The largest difference between the arrays of a pair, over the largest entry of that pair."""
     return max(float(relative_errors(found, expected).max()) for found, expected in pairs)
 
 
