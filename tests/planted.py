@@ -157,7 +157,7 @@ PATHS = [
         'xW += w[layer]["b_a"]': ["pass", 'xW += w[1]["b_a"]'],
         "cell.step(xW, before, w[layer])": ["cell.step(xW, network.states(state)[0], w[layer])"],
         "after += states": ["after = [*states, *after]"],
-        "logits += b_y": ["pass"],
+        "logits += b_y": ["pass", "logits += b_y if logits.ndim > 1 else 0", "logits += b_y if logits.ndim == 1 else 0"],
         "np.concatenate(after, axis=-1)": ["state", "np.concatenate(after, axis=-1) * (1 + 1e-9)"],
     }),
     ("step", sampling, "stepper", {"cell": "lstm", "num_layers": 2}, {
