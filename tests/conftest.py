@@ -18,6 +18,7 @@ import pytest
 import charrnn
 from charrnn.cli import main
 from charrnn.runs.npz import read_arrays
+from charrnn.text.streams import release
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")
@@ -30,6 +31,18 @@ def mapped_memory() -> float:
     """How much memory of files is in this process's pages, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
+def watch_mapped_memory(monkeypatch: pytest.MonkeyPatch, module: str) -> list[float]:
+    """The memory of files in use, in MB, each time that a module lets go of the pages of a text."""
+    readings: list[float] = []
+
+    def watched(pages: Any) -> None:
+        readings.append(mapped_memory())
+        release(pages)
+
+    monkeypatch.setattr(f"{module}.release", watched)
+    return readings
 
 
 CLOCK = {"elapsed", "chars_per_second"}  # what the time of day decides in metrics.jsonl

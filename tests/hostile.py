@@ -150,7 +150,7 @@ class Place:
         assert code == 0, said
         note = json.loads((place.good / "config.json").read_text())["corpus"]
         (place.outside / "books").mkdir(parents=True)
-        for name in FILES:
+        for name in FILES[:-1]:  # an empty .lock shows no change
             shutil.copy(place.good / name, place.outside)
         (place.outside / f"{note['sha256'][:32]}.utf-8.bin").write_text(SECRET)
         (place.outside / "victim.sh").write_text(f"echo {SECRET}\n" * 9)
@@ -331,15 +331,15 @@ def texts_elsewhere(place: Place, rng: random.Random) -> None:
 
 def links(place: Place, rng: random.Random) -> None:
     """In the place of a file: links, hard links, pipes, folders."""
-    name = rng.choice([*FILES, *LEFTOVERS])
+    name = rng.choice([*FILES, *LEFTOVERS, ".lock", "metrics.jsonl"])  # two that are written in place
     path, same = place.run / name, place.outside / name
     path.unlink(missing_ok=True)
-    match rng.randrange(5):
+    match rng.randrange(6):
         case 0:
             path.symlink_to(same if same.exists() else place.outside / "victim.sh")
         case 1:
             path.symlink_to(rng.choice([*PLACES, name, "config.json", "nothing", place.outside / "new"]))
-        case 2:
+        case 2 | 5:
             os.link(same if same.exists() else place.outside / "victim.sh", path)
         case 3:
             os.mkfifo(path)
@@ -352,10 +352,13 @@ def sizes(place: Place, rng: random.Random) -> None:
     """Files of megabytes, and of terabytes that take no room."""
     path = place.run / rng.choice(FILES)
     blob = path.read_bytes()
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0:
             with path.open("r+b") as file:
                 file.truncate(rng.choice([10**6, 10**9, 2**34, 2**34 + 1, 2**40]))
+        case 6:
+            with path.open("wb") as file:
+                file.truncate(5 * 10**8)  # and no end of a line in it
         case 1:
             path.write_bytes(sealed(path.name, blob[:-71] + bytes(4 * 10**6) + blob[-71:]))
         case 2:
@@ -496,7 +499,7 @@ def attempt(place: Place, seed: int) -> Attempt:
     kind(place, rng)
     if kind is not links and rng.random() < 0.2:
         names(place, rng)
-    words = rng.choice(COMMANDS + PLOT if kind is metrics else COMMANDS)
+    words = rng.choice(COMMANDS + PLOT if kind in (metrics, sizes) else COMMANDS)
     words = [word.format(run=place.run, text=place.text) for word in words]
     memory, began = peak_memory(anew=True), time.process_time()
     with recorded() as seen, no_longer_than(HANG_SECONDS):

@@ -67,14 +67,8 @@ class Network:
 
     def space(self, seq_length: int, batch_size: int, *, dropout: bool = False) -> Space:
         """Memory for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows."""
-        T, B, H, E, dtype = (
-            seq_length,
-            batch_size,
-            self.config.hidden_size,
-            self.config.embedding_size,
-            self.dtype,
-        )
-        each = range(self.config.num_layers)
+        T, B, config, dtype = seq_length, batch_size, self.config, self.dtype
+        H, E, each = config.hidden_size, config.embedding_size, range(config.num_layers)
         return Space(
             cells=tuple(self.cell.memory(T, B, H, dtype) for _ in each),
             dz=tuple(np.empty((T, B, self.cell.gates * H), dtype) for _ in each),

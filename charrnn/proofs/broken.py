@@ -5,6 +5,7 @@ A line of a layer's source is replaced and its module executed anew, beside the 
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -73,8 +74,12 @@ def errors(error: Planted, T: int) -> dict[str, float]:
     p, y = drawn(error.cell, T)
     g, found = gradients(functions(error), error.cell, p, y), {}
     lifted = {name: array.astype(complex) for name, array in p.items()}  # the layers want one dtype
+
+    def loss(name: str, x: Array) -> Array:
+        return np.asarray(forward(layers, error.cell, lifted | {name: x}, y)[0])
+
     for name, array in p.items():
-        exact = jacobian(lambda x, name=name: forward(layers, error.cell, lifted | {name: x}, y)[0], array)  # type: ignore[misc]
+        exact = jacobian(partial(loss, name), array)
         gates = GATES[error.cell] if name in ("W_ax", "W_aa", "b_a") else ("",)
         parts = (np.split(array, len(gates), axis=-1) for array in (g[name], exact))
         for gate, part, right in zip(gates, *parts, strict=True):

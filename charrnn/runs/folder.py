@@ -171,12 +171,6 @@ class RunFolder:
     def begin(self, note: Note, snapshot: Snapshot) -> None:
         """Write the beginning of a run, in place of the run that is there."""
         self._lock.check()
-        try:
-            (self.path / NEW_TOKENS).replace(self.path / TOKENS)
-        except FileNotFoundError:  # the text is not of this run's folder, or the run is a new one
-            pass
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
         self._clear()
         note.write(self.path)
         self._metrics.cut(0)
@@ -380,10 +374,15 @@ class RunFolder:
         return "`overwrite` starts anew"
 
     def _clear(self) -> None:
-        """Remove the run: its note first, so that no part passes for the whole; a save, which tells, last."""
+        """Remove the run: its note first, so that no part passes for the whole; a save, which tells, last.
+
+        A text that was encoded for the run in its place then becomes tokens.bin.
+        """
         try:
             for path in (self.path / CONFIG, self.path / METRICS, *_saves(self.path)):
                 path.unlink(missing_ok=True)
+            if self.mode == "overwrite" and (self.path / NEW_TOKENS).exists():
+                (self.path / NEW_TOKENS).replace(self.path / TOKENS)
             self._tidy()
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None

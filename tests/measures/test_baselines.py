@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROVERB, TINY, mapped_memory
+from conftest import PROVERB, TINY, mapped_memory, watch_mapped_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
 from charrnn.measures.baselines import NAMES, baselines
-from charrnn.text.streams import release
 
 TO_BEAT = r"^to beat on the validation part, in nats: " + r",\s+".join(
     rf"{name} (\d+\.\d\d\d)" for name in NAMES
@@ -101,20 +100,14 @@ def test_a_mapped_text_is_counted_as_it_is_and_does_not_stay_in_memory(tmp_path,
     tokens = np.random.default_rng(2).integers(0, 3, 2**23, np.uint8)
     tokens.tofile(tmp_path / "tokens")
     mapped = np.memmap(tmp_path / "tokens", np.uint8, "r")
-    most = 0.0
-
-    def watched(pages):
-        nonlocal most
-        most = max(most, mapped_memory())
-        release(pages)
-
     monkeypatch.setattr("charrnn.measures.baselines.PIECE", 2**18)
-    monkeypatch.setattr("charrnn.measures.baselines.release", watched)
+    readings = watch_mapped_memory(monkeypatch, "charrnn.measures.baselines")
     expected = baselines(tokens[:-9000], tokens[-9000:], 3)  # loads what code there is to load, too
-    before, most = mapped_memory(), 0.0
+    before = mapped_memory()
+    readings.clear()
     assert baselines(mapped[:-9000], mapped[-9000:], 3) == expected
-    most = max(most, mapped_memory())
-    assert 0 < most < before + 5  # of 8 MB; pages may be of 2 MB
+    assert readings
+    assert max(*readings, mapped_memory()) < before + 5  # of 8 MB; pages may be of 2 MB
 
 
 # -- the command line -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import train
 
 import charrnn
 from charrnn.errors import RunError
@@ -193,3 +194,14 @@ def test_a_note_that_could_not_be_read_again_is_not_written(corpus, tmp_path):
     for wrong in ({"sources": "a"}, {"cache_dir": "a\0b"}, {"author": "me"}):
         with pytest.raises(charrnn.CharRNNError, match=f"about: .*{next(iter(wrong))}"):
             charrnn.train(corpus, charrnn.TrainConfig(max_steps=1), tmp_path / "run", about=wrong)
+
+
+def test_a_text_left_by_a_replacement_that_was_killed_is_no_text_of_a_resumed_run(corpus, tmp_path):
+    train(corpus, tmp_path, max_steps=1, val_fraction=0)
+    for path in [*tmp_path.glob("*.npz")]:  # a run that ended before its first save
+        path.unlink()
+    (tmp_path / "tokens.bin").write_bytes(b"its own")
+    (tmp_path / ".tokens.bin.new").write_bytes(b"another's")
+    train(corpus, tmp_path, max_steps=1, val_fraction=0, resume=True)
+    assert (tmp_path / "tokens.bin").read_bytes() == b"its own"
+    assert not (tmp_path / ".tokens.bin.new").exists()
