@@ -12,10 +12,12 @@ them the arrays that they name. G is its number of gates, X the width of its inp
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import ModuleType
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from numpy.typing import DTypeLike
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 
 States = tuple[Array, ...]  # (…, H) each
@@ -62,8 +64,12 @@ class Cell(ABC, Generic[M]):
         """Uninitialised memory for a window."""
 
     @abstractmethod
-    def forward(self, before: States, w: Weights, memory: M) -> None:
-        """Fill the memory of a window, given its ``xW`` and the states before it."""
+    def forward(self, before: States, w: Weights, memory: M, kernels: ModuleType = elementwise) -> None:
+        """Fill the memory of a window, given its ``xW`` and the states before it.
+
+        Arguments:
+            kernels: the module of the element-wise functions, ``elementwise`` or a twin of it.
+        """
 
     @abstractmethod
     def backward(
@@ -73,6 +79,7 @@ class Cell(ABC, Generic[M]):
         w: Weights,
         dz: Array,  # (T, B, G·H), written
         future: States | None = None,
+        kernels: ModuleType = elementwise,
     ) -> States:
         """Backpropagate through every step of the window.
 
@@ -80,6 +87,7 @@ class Cell(ABC, Generic[M]):
             da: what the loss at each step sends to that step's activation alone.
             dz: the gradient of what the product with W_aa goes into.
             future: the gradients of the states after the window; None where nothing follows it.
+            kernels: as in ``forward``.
 
         Returns: the gradients of the states before the window.
         """
