@@ -30,7 +30,7 @@ LETTERS = 480  # of a text
 PAPER, INK, LOW, HIGH = "#fcfbf8", "#21201c", "#7db9e8", "#f2a45c"  # those of the page
 GREY = "#77736a"
 # of matplotlib: the letters of an SVG are text, and their names in it the same each time
-SETTINGS = {"svg.hashsalt": "charrnn", "svg.fonttype": "none", "font.monospace": ["DejaVu Sans Mono"]}
+SETTINGS: Any = {"svg.hashsalt": "charrnn", "svg.fonttype": "none", "font.monospace": ["DejaVu Sans Mono"]}
 FAINTEST = 1e-16  # of a reach that is drawn, over the longest
 
 Curves = Mapping[str, Curve]
