@@ -85,7 +85,7 @@ def curves_of(run: Path) -> "Curves":
     Raises:
         RunError: it has none yet.
     """
-    from charrnn.views.curves import read_curves
+    from charrnn.runs.curves import read_curves
 
     curves, notes = read_curves(run)
     for note in notes:

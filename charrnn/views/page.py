@@ -22,9 +22,9 @@ from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
 from charrnn.model import CharRNN
 from charrnn.runs import read_note
+from charrnn.runs.curves import read_curves
 from charrnn.text.corpus import Parts
 from charrnn.text.vocabulary import Tokens, Vocabulary
-from charrnn.views.curves import read_curves
 from charrnn.views.features import is_code
 from charrnn.views.reach import by_distance, reach, windows
 from charrnn.views.units import name_units, text_of

@@ -17,8 +17,8 @@ from charrnn.errors import CharRNNError, RunError, brief
 from charrnn.files import write_whole
 from charrnn.layers import Array
 from charrnn.model import CharRNN
+from charrnn.runs.curves import Curve
 from charrnn.text.vocabulary import Tokens
-from charrnn.views.curves import Curve
 from charrnn.views.page import eigenvalues, median_reach
 from charrnn.views.shades import Shades, columns, lines
 

@@ -10,7 +10,7 @@ import pytest
 
 from charrnn import CharRNN, Corpus, load
 from charrnn.cli import main
-from charrnn.views.curves import POINTS, read_curves
+from charrnn.runs.curves import POINTS, read_curves
 from charrnn.views.page import median_reach
 from charrnn.views.plotting import (
     Beside,

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charrnn.errors import RunError
-from charrnn.runs import is_run
+from charrnn.runs.folder import is_run
 from charrnn.runs.metrics import METRICS, METRICS_BYTES
 from charrnn.runs.npz import open_plain
 
