@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import sys
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +28,7 @@ from charrnn.commands.flags import (
     path,
 )
 from charrnn.commands.terminal import say, visible, warn, width, wrapped
-from charrnn.commands.texts import text_of_run
+from charrnn.commands.texts import parts_of_run
 from charrnn.config import Positive, Whole
 from charrnn.errors import ConfigError, RunError, TextError
 from charrnn.files import read_small
@@ -146,7 +145,7 @@ def shades_of(texts: "Texts", *, surprise: bool, config: LookSettings) -> "Shade
 
 def unit_to_show(texts: "Texts", config: LookSettings) -> "Unit":
     """The unit that the flags ask for, with what it follows; or the one that says most."""
-    from charrnn.views.units import Unit, name_units, unit_that_follows
+    from charrnn.views.units import Unit, name_units, strongest, unit_that_follows
 
     model = texts.model
     count = model.config.num_layers * model.config.hidden_size
@@ -154,14 +153,11 @@ def unit_to_show(texts: "Texts", config: LookSettings) -> "Unit":
         raise ConfigError(f"`unit` {config.unit}: this network has units 0 to {count - 1}")
     if config.feature is not None:
         return unit_that_follows(model, texts.to_study(), config.feature)
+    if config.unit is None:
+        return strongest(model, texts.to_study())
     units = name_units(model, texts.to_study())
-    if config.unit is not None:
-        nameless = Unit(config.unit, "", "", "remembers", 0.0, 0.0)
-        return next((unit for unit in units if unit.number == config.unit), nameless)
-    named = [unit for unit in units if unit.is_named]
-    if not named:
-        raise ConfigError("no unit follows anything that was looked for. See `unit`, `surprise` and `reach`")
-    return next((unit for unit in named if unit.kind == "remembers"), named[0])
+    nameless = Unit(config.unit, "", "", "remembers", 0.0, 0.0)
+    return next((unit for unit in units if unit.number == config.unit), nameless)
 
 
 def list_units(units: "list[Unit]", model: CharRNN, *, as_json: bool) -> int:
@@ -215,13 +211,10 @@ class Texts:
     @cached_property
     def own(self) -> Tokens:
         """The end of what the run was trained and validated on."""
-        from charrnn.views.page import STUDIED
+        from charrnn.views.page import studied
 
-        run = self.args.run
-        remedy = f"Give a text: charrnn look {shlex.quote(run)} FILE, or "
-        corpus = text_of_run(Path(run), self.note.corpus, remedy, vocabulary=self.model.vocabulary)
-        parts = corpus.split(self.note.settings.val_fraction, self.note.settings.test_fraction)
-        return np.concatenate([parts.train[-STUDIED:], parts.val[-STUDIED:]])[-STUDIED:]
+        remedy = f"Give a text: charrnn look {shlex.quote(self.args.run)} FILE, or "
+        return studied(parts_of_run(Path(self.args.run), self.model, remedy))
 
     @cached_property
     def given(self) -> Tokens | None:
@@ -315,17 +308,12 @@ def cell(character: str) -> tuple[str, int]:
 
     A line end is an arrow; a tab, and what could steer the terminal or cannot be encoded, is escaped.
     """
+    from charrnn.views.shades import columns
+
     drawn = "↵" if character == "\n" else r"\t" if character == "\t" else visible(character)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         drawn.encode(encoding)
     except UnicodeEncodeError:
         drawn = r"\n" if character == "\n" else drawn.encode(encoding, "backslashreplace").decode(encoding)
-    return drawn, sum(columns(one) for one in drawn)
-
-
-def columns(character: str) -> int:
-    """How many columns a terminal gives a character: two to wide ones, none to what stands on another."""
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return drawn, columns(drawn)

@@ -1,6 +1,8 @@
 """train(): begin a run, resume it, or start one from another's weights."""
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from charrnn.errors import ConfigError, RunError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
+from charrnn.notebook import curves, panel, table
 from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
+from charrnn.runs.curves import read_curves
 from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom
 from charrnn.signals import stops_collected
@@ -33,6 +37,21 @@ class Result:
     best_val_loss: float | None
     test_loss: float | None
     elapsed: float  # seconds of training, over all sessions
+
+    def _repr_html_(self) -> str:
+        """What came of it, and its losses over the epochs, for a notebook."""
+        losses = {"best validation": self.best_val_loss, "test": self.test_loss}
+        rows = [
+            (name, f"{loss:.4f} nats ({loss / math.log(2):.4f} bits) per character")
+            for name, loss in losses.items()
+            if loss is not None
+        ]
+        rows += [("steps", f"{self.steps:,} in {self.elapsed:.0f} s"), ("network", repr(self.model))]
+        drawn = ""
+        with suppress(RunError):  # the folder may be gone
+            found, _ = read_curves(self.path, 400)
+            drawn = curves([("training", found["loss"].points), ("validation", found["val_loss"].points)])
+        return panel(str(self.path), table(rows), drawn)
 
 
 def train(

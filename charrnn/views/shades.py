@@ -6,8 +6,9 @@ draw the same ones.
 """
 
 import codecs
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -125,6 +126,17 @@ def losses(network: Network, tokens: Tokens) -> Array:
     return np.concatenate(found)
 
 
+def liveliest(shades: Shades, length: int) -> Shades:
+    """Of the stretches that begin with a line after a blank one, that of ``length`` characters whose values
+    vary most.
+    """
+    text = shades.characters
+    starts = [i for i in range(2, len(text) - length + 1) if text[i - 2 : i] == ["\n", "\n"]]
+    start = max([0, *starts], key=lambda i: float(shades.values[i : i + length].var()))
+    part = slice(start, start + length)
+    return replace(shades, characters=text[part], values=shades.values[part], shades=shades.shades[part])
+
+
 # -- laid out in lines ------------------------------------------------------------------------------
 
 
@@ -150,3 +162,12 @@ def lines(characters: Sequence[str], columns: Sequence[int], width: int) -> list
             done.append(line)
             line, taken = [], 0
     return [*done, line] if line else done
+
+
+def columns(text: str) -> int:
+    """How many columns a terminal gives a text: two to wide characters, none to what stands on another."""
+    marks = ("Mn", "Me", "Cf")
+    return sum(
+        0 if unicodedata.category(one) in marks else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in text
+    )

@@ -71,6 +71,18 @@ def name_units(model: CharRNN, tokens: Tokens, seed: int = 0) -> list[Unit]:
     return sorted(units, key=lambda unit: -unit.strength)
 
 
+def strongest(model: CharRNN, tokens: Tokens) -> Unit:
+    """The unit that says most of a text: the strongest that remembers something, or else of all.
+
+    Raises:
+        ConfigError: no unit follows anything.
+    """
+    named = [unit for unit in name_units(model, tokens) if unit.is_named]
+    if not named:
+        raise ConfigError("no unit of this network follows anything that was looked for")
+    return next((unit for unit in named if unit.kind == "remembers"), named[0])
+
+
 def unit_that_follows(model: CharRNN, tokens: Tokens, feature: str, seed: int = 0) -> Unit:
     """The unit that follows a feature best on a text, chosen and measured as in ``name_units``.
 

@@ -8,6 +8,7 @@ from conftest import PROVERB
 
 from charrnn.cli import main
 from charrnn.commands import look
+from charrnn.views import shades
 
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 HELD = "the fox who knew "
@@ -110,7 +111,7 @@ def test_lines_are_no_wider_than_the_terminal_and_nothing_steers_it(
     assert r"\x1b[2J\t" in plain.replace("\n", "") or palette is None
     assert "日" in plain
     _, _, text = plain.partition("\n\n")
-    assert max(sum(look.columns(c) for c in line) for line in text.splitlines()) <= columns
+    assert max(shades.columns(line) for line in text.splitlines()) <= columns
 
 
 def test_digits_stand_below_wide_letters():
