@@ -28,7 +28,8 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
         for tag, some in (("th", [head] if head else []), ("td", rows))
         for row in some
     ]
-    return f'<table style="border-collapse: collapse">{"".join(f"<tr>{row}</tr>" for row in cells)}</table>'
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f'<table style="border-collapse: collapse; font: inherit">{body}</table>'
 
 
 def matrix(array: Array, axes: int = 0) -> str:

@@ -4,6 +4,7 @@ Each function makes a figure; ``save`` writes it. What runs share is drawn into 
 each has for itself stands side by side.
 """
 
+import io
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -106,23 +107,27 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
 
 def save(figure: Any, out: Path) -> None:
     """Write a figure; the ending of ``out`` says the format (png, svg, pdf). The same figure gives the same
-    bytes.
+    bytes. What is there and no file, such as a pipe or a device, is written to and not replaced.
 
     Raises:
         RunError: it cannot be written, or matplotlib has no such format.
     """
     from matplotlib import rc_context
 
-    kind = out.suffix[1:].lower() or "png"
+    kind, drawn = out.suffix[1:].lower() or "png", io.BytesIO()
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     try:
         with (
             warnings.catch_warnings(action="ignore"),  # the font may lack a character of a name
             rc_context(SETTINGS),
         ):
-            write_whole(out, lambda file: figure.savefig(file, format=kind, metadata=dated.get(kind)))
+            figure.savefig(drawn, format=kind, metadata=dated.get(kind))
+        if out.exists() and not out.is_file():
+            out.write_bytes(drawn.getvalue())
+            return
     except (OSError, ValueError, RuntimeError) as error:  # the last one: pgf where there is no LaTeX
-        raise RunError(f"{out}: cannot be written: {error}") from None
+        raise RunError(f"{out}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    write_whole(out, lambda file: file.write(drawn.getvalue()))
 
 
 # -- curves -----------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@ import os
 import shutil
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -119,6 +121,22 @@ def test_without_matplotlib_it_says_what_to_install(cli, run_folder, monkeypatch
     outcome = cli("plot", run_folder)
     assert outcome.code == 2
     assert "pip install matplotlib" in outcome.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe")
+def test_a_pipe_or_a_device_is_written_to_and_not_replaced(cli, run_folder, tmp_path, matplotlib):
+    pipe, full = tmp_path / "pipe.svg", Path("/dev/full")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        assert cli("plot", run_folder, "--out", pipe).code == 0
+        assert read.result(timeout=10).startswith(b"<?xml")
+    assert pipe.is_fifo()
+    if full.is_char_device():
+        (tmp_path / "full.png").symlink_to(full)
+        outcome = cli("plot", run_folder, "--out", tmp_path / "full.png")
+        assert outcome.code == 2
+        assert "cannot be written: No space left" in outcome.err
 
 
 # -- what there is to draw --------------------------------------------------------------------------
