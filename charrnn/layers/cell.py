@@ -68,7 +68,7 @@ class Cell(ABC, Generic[M]):
         """Fill the memory of a window, given its ``xW`` and the states before it.
 
         Arguments:
-            kernels: the module of the element-wise functions, ``elementwise`` or a twin of it.
+            kernels: the module of the element-wise functions, one of ``layers.kernels``.
         """
 
     @abstractmethod

@@ -1,8 +1,9 @@
 """The element-wise part of a time step, forward and back: what stands between two products with W_aa.
 
 These functions are the definitions, in plain NumPy: they are what the gradient check and the proofs run.
-The functions of a cell take this module as ``kernels``, and call nothing else for this part. All arrays of a
-call are those of one step, (B, H) or, with the G gates side by side, (B, G·H).
+``compiled`` has a twin of each, of the same name and arguments, that makes one pass of it over the memory.
+The functions of a cell are given one of the two modules as ``kernels``, and call nothing else for this part.
+All arrays of a call are those of one step, (B, H) or, with the G gates side by side, (B, G·H).
 """
 
 from functools import cache

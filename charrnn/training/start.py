@@ -22,6 +22,7 @@ from charrnn.runs.note import CONFIG, InitFrom
 from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
 
@@ -130,7 +131,7 @@ def train_in(
         if folder.mode == "resume":
             trainer = _resumed(folder, corpus, config, save, progress, about, allow_changed_corpus)
         else:
-            trainer = _begun(folder, corpus, config, progress, about, init_from)
+            trainer = _begun(folder, corpus, choose_kernels(config), progress, about, init_from)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -169,6 +170,9 @@ def _resumed(
     """A trainer that stands where a save left off. Nothing is written before all of it is found to fit."""
     run, say = folder.path, progress.say
     note = Note.read(run)
+    if config.kernels == "auto":
+        config = config.model_copy(update={"kernels": read_note(run).settings.kernels})
+    config = choose_kernels(config, resumed=True)
     about = {**note.corpus.model_dump(), **about}
     changed = _changes(run, note, config, say)
     if save == LAST and not folder.has_save():
@@ -228,6 +232,8 @@ def _changes(run: Path, note: Note, config: TrainConfig, say: Callable[[str], No
     if changed:
         values = ", ".join(f"{setting(name)} {was} → {now}" for name, (was, now) in changed.items())
         say(f"changed on resuming: {values}")
+        if "kernels" in changed:
+            say("other kernels round otherwise: the run no longer comes to the bits it would have come to")
     return set(changed)
 
 
