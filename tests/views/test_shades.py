@@ -70,10 +70,10 @@ def test_a_character_that_is_not_there_has_no_reach(T):
 def test_the_unit_that_follows_a_feature_is_chosen_by_the_first_half_and_measured_on_the_second():
     model, tokens = network()
     found, r, shuffled = followed(model, tokens, 0)
-    f = [feature.name for feature in found].index("brackets")
-    unit = unit_that_follows(model, tokens, "brackets")
-    assert unit.number == (abs(r[0, :, f]) - abs(shuffled[0, :, f])).argmax()
-    assert (unit.feature, unit.r) == ("brackets", r[1, unit.number, f])
+    for f, feature in enumerate(found):
+        unit = unit_that_follows(model, tokens, feature.name)
+        assert unit.number == (abs(r[0, :, f]) - abs(shuffled[0, :, f])).argmax()
+        assert (unit.feature, unit.r) == (feature.name, r[1, unit.number, f])
     with pytest.raises(ConfigError, match="'commas': this text has quotes, brackets, strings, word"):
         unit_that_follows(model, tokens, "commas")
 
