@@ -78,7 +78,7 @@ def as_json(cell: str, p: dict[str, Array], x: Array, y: Array, before: tuple[Ar
 
 
 def code(cell: str) -> dict[str, str]:
-    """The lines of the layers that compute an equation, by tag: the one that bears it, and what leads to it."""
+    """The lines of the layers that compute an equation, by tag: what leads to the one that bears it."""
     found: dict[str, list[str]] = {}
     for name in SOURCES[cell]:
         source = resources.files("charrnn.layers").joinpath(f"{name}.py").read_text("utf-8")
