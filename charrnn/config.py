@@ -22,6 +22,8 @@ MEANT_FOR = {
     "min_learning_rate_ratio": ("schedule", "cosine"),
     "learning_rate_decay": ("schedule", "step"),
     "learning_rate_decay_after": ("schedule", "step"),
+    "plateau_patience": ("schedule", "plateau"),
+    "plateau_factor": ("schedule", "plateau"),
 }
 
 # What a field was called by an earlier version; config files and config.json of that time still say so.
@@ -200,7 +202,7 @@ class OptimizerConfig(Settings):
         description="pull of the weights to zero, against learning a small text by heart; for sgd the "
         "default is 0",
     )
-    schedule: Literal["cosine", "constant", "step"] = Field(
+    schedule: Literal["cosine", "constant", "step", "plateau"] = Field(
         default="cosine", description="the learning rate over the run, after warm-up"
     )
     warmup_steps: Whole = Field(
@@ -214,6 +216,12 @@ class OptimizerConfig(Settings):
     )
     learning_rate_decay_after: Positive = Field(
         default=10, description="step: the first decay comes after this many epochs"
+    )
+    plateau_patience: Positive = Field(
+        default=2, description="plateau: validations without improvement before the rate falls"
+    )
+    plateau_factor: float = Field(
+        default=0.5, gt=0, lt=1, description="plateau: factor on the rate each time it falls"
     )
     clip_norm: float = Field(
         default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"
@@ -298,9 +306,12 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
                 f"{setting('val_fraction')} {self.val_fraction} and {setting('test_fraction')} "
                 f"{self.test_fraction} leave nothing to train on: together they must stay below 1"
             )
-        if self.patience and (self.val_fraction == 0 or self.eval_every == 0):
+        counters = {"patience": self.patience > 0, "schedule": self.schedule == "plateau"}
+        counter = next((name for name, counts in counters.items() if counts), None)
+        if counter and (self.val_fraction == 0 or self.eval_every == 0):
             what = setting("val_fraction" if self.val_fraction == 0 else "eval_every")
-            raise ValueError(f"{setting('patience')} has no effect with {what} 0: it counts validations")
+            which = " plateau" if counter == "schedule" else ""
+            raise ValueError(f"{setting(counter)}{which} has no effect with {what} 0: it counts validations")
         return self
 
 

@@ -52,6 +52,8 @@ def test_settings_never_change():
         ({"hidden-size": 3}, r"did you mean 'hidden_size'"),
         ({"zzz": 3}, r"'zzz' is not a setting$"),
         ({"patience": 3, "val_fraction": 0}, r"`patience` has no effect with `val_fraction` 0"),
+        ({"schedule": "plateau", "eval_every": 0}, r"`schedule` plateau has no effect with `eval_every` 0"),
+        ({"plateau_factor": 0.1}, r"`plateau_factor` has no effect with `schedule` cosine"),
         ({"patience": 3, "eval_every": 0}, r"`patience` has no effect with `eval_every` 0"),
         ({"keep": 0}, r"`keep` 0: should be greater"),
         ({"momentum": 0.5}, r"`momentum` has no effect with `optimizer` adam: it is for `optimizer` sgd"),

@@ -46,6 +46,8 @@ class RunState(BaseModel):
     best_val_loss: Loss | None = None
     best_step: Count | None = None
     validations_since_best: Count = 0
+    plateaus: Count = 0  # how often the learning rate has fallen, by the schedule of that name
+    validations_on_plateau: Count = 0  # without improvement, since the best one or since it last fell
     rollbacks: int = Field(default=0, ge=0, le=1000)
     rollback_step: Count = 0  # of the last validation that was not bad, or the beginning
     metrics_bytes: Count = 0  # of metrics.jsonl
@@ -55,7 +57,7 @@ class RunState(BaseModel):
     def _holds_together(self) -> Self:
         if (self.best_step is None) != (self.best_val_loss is None):
             raise ValueError("best_step and best_val_loss: one of them alone")
-        counted = self.since_log[1], self.since_validation[1], self.validations_since_best
+        counted = self.since_log[1], self.since_validation[1], self.validations_since_best, self.plateaus
         if max(self.best_step or 0, self.rollback_step, *counted) > self.step:
             raise ValueError(f"step {self.step:,}, but other numbers are of a later one")
         return self

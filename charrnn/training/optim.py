@@ -118,12 +118,16 @@ def clip(gradients: Array, norm: float, config: OptimizerConfig) -> None:
         clip_by_norm(gradients, config.clip_norm, None if config.clip_value else norm)
 
 
-def learning_rate(config: OptimizerConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
+def learning_rate(
+    config: OptimizerConfig, step: int, total_steps: int, steps_per_epoch: int, plateaus: int = 0
+) -> float:
     """The learning rate of step 0, 1, … of a run.
 
     It rises linearly over ``warmup_steps``, then follows the schedule: ``constant``; ``cosine``, half a
-    cosine down to ``min_learning_rate_ratio`` of the peak at the last step; or ``step``, char-rnn's
-    decay: times ``learning_rate_decay`` after each epoch from number ``learning_rate_decay_after`` on.
+    cosine down to ``min_learning_rate_ratio`` of the peak at the last step; ``step``, char-rnn's
+    decay: times ``learning_rate_decay`` after each epoch from number ``learning_rate_decay_after`` on; or
+    ``plateau``: times ``plateau_factor`` for each of the ``plateaus`` so far, which are
+    ``plateau_patience`` validations without improvement each.
     """
     rate = config.learning_rate
     if step < config.warmup_steps:
@@ -136,5 +140,7 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int, steps_pe
         case "step":
             epochs = step // steps_per_epoch + 1 - config.learning_rate_decay_after
             return rate * config.learning_rate_decay ** max(0, epochs)
+        case "plateau":
+            return rate * config.plateau_factor**plateaus
         case _:
             return rate

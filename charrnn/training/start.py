@@ -266,7 +266,7 @@ def _forget_the_text(state: RunState, corpus: Corpus) -> None:
     state.corpus, state.rollback_step, state.kept = corpus.sha256, state.step, []
     state.since_log = state.since_validation = (0.0, 0)
     state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None
-    state.validations_since_best = 0
+    state.validations_since_best = state.validations_on_plateau = 0
 
 
 def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus:

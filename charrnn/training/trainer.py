@@ -189,7 +189,7 @@ class Trainer:
         norm = optim.global_norm(gradients)
         self.guard.check_step(state, loss, norm)
         optim.clip(gradients, norm, config)
-        rate = optim.learning_rate(config, state.step, self.total_steps, len(self.streams))
+        rate = optim.learning_rate(config, state.step, self.total_steps, len(self.streams), state.plateaus)
         rate /= 2**state.rollbacks
         self.optimizer.step(gradients, rate)
         state.step += 1
@@ -216,6 +216,9 @@ class Trainer:
         if best:
             state.best_val_loss, state.best_step = val_loss, state.step
         state.validations_since_best = 0 if best else state.validations_since_best + 1
+        state.validations_on_plateau = 0 if best else state.validations_on_plateau + 1
+        if self.config.schedule == "plateau" and state.validations_on_plateau >= self.config.plateau_patience:
+            state.plateaus, state.validations_on_plateau = state.plateaus + 1, 0
         nats, steps = state.since_validation
         state.since_validation = (0.0, 0)
         return Score(nats / self.characters_of(steps), val_loss, best)

@@ -131,7 +131,7 @@ def score(config: Any, p: dict[str, Array], tokens: Array) -> float:
     return nats / (len(tokens) - 1)
 
 
-def learning_rate(config: Any, step: int, total: int, per_epoch: int) -> float:
+def learning_rate(config: Any, step: int, total: int, per_epoch: int, falls: int) -> float:
     """The rate of step 0, 1, …"""
     peak, warmup = config.learning_rate, config.warmup_steps
     if step < warmup:
@@ -139,6 +139,8 @@ def learning_rate(config: Any, step: int, total: int, per_epoch: int) -> float:
     if config.schedule == "cosine":
         half = (1 + math.cos(math.pi * (step - warmup) / (total - 1 - warmup))) / 2
         return peak * config.min_learning_rate_ratio + peak * (1 - config.min_learning_rate_ratio) * half
+    if config.schedule == "plateau":
+        return peak * config.plateau_factor**falls
     if config.schedule == "step":
         epoch = step // per_epoch + 1
         return peak * config.learning_rate_decay ** max(0, epoch - config.learning_rate_decay_after)
@@ -186,6 +188,7 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
     optimizer = Optimizer(config, w)
     run = SimpleNamespace(lines=[], scores=[], best_val_loss=math.inf, characters=0)
     since_line, since_score, worse, step = [], [], 0, 0  # losses and characters; scores that were no best
+    falls = level = 0  # of the rate by the plateau schedule; scores on the present level
     while step < total and not 0 < config.patience == worse:
         window = windows[step % len(windows)]
         B, steps = len(window), window.shape[1] - 1
@@ -193,7 +196,7 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
             states = [np.zeros((B, config.hidden_size))] * (config.num_layers * CELLS[config.cell][1])
         masks = masks_of(config, step, B, steps)
         loss, g, states = loss_and_gradient(config, p, window, states, masks)
-        norm, rate = math.sqrt((g**2).sum()), learning_rate(config, step, total, len(windows))
+        norm, rate = math.sqrt((g**2).sum()), learning_rate(config, step, total, len(windows), falls)
         if config.clip_value:
             g = np.maximum(-config.clip_value, np.minimum(config.clip_value, g))
         if config.clip_norm:
@@ -209,6 +212,9 @@ def train(text: str, config: Any, first: dict[str, Array]) -> SimpleNamespace:
             if best:
                 run.best_val_loss, run.best, worse = val_loss, w.copy(), 0
                 run.test_loss = score(config, p, test)
+            level = 0 if best else level + 1
+            if level == config.plateau_patience:
+                falls, level = falls + 1, 0
             run.scores.append((step, step / len(windows), mean(since_score), val_loss, best))
             since_score = []
         if val_loss is not None or step % config.log_every == 0:
@@ -260,6 +266,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "epochs": 9,  # patience ends it in the fifth
         "eval_every": 6,
         "patience": 2,
+    },
+    "rnn, adam, plateau": {
+        "schedule": "plateau",
+        "plateau_patience": 1,
+        "plateau_factor": 0.3,
+        "learning_rate": 0.1,
+        "eval_every": 5,
+        "epochs": 5,
     },
     "short windows, plain sgd, recomputed": {
         "seq_length": 10,  # 35 windows, 29 of 10 and six of 9

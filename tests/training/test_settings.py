@@ -32,6 +32,7 @@ SHARED = {
 SGD = {"optimizer": "sgd"}
 DECAY = {"schedule": "step", "learning_rate_decay": 0.9}
 STUCK = {"learning_rate": 5e-324, "optimizer": "sgd", "momentum": 0.0, "eval_every": 5}  # nothing moves
+PLATEAU = SGD | {"schedule": "plateau", "learning_rate": 3.0, "eval_every": 2, "warmup_steps": 0}
 LONG = {"seq_length": 96, "batch_size": 8, "hidden_size": 64, "max_steps": 2}  # takes over a megabyte
 WILD = SGD | {"learning_rate": 10.0, "clip_norm": 0.0, "warmup_steps": 0, "max_rollbacks": 9}
 # another value, all that it changes of what is seen of a run, and other settings of both runs
@@ -59,6 +60,8 @@ TRAINING: dict[str, tuple[Any, ...]] = {
     "min_learning_rate_ratio": (0.5, "rates weights"),
     "learning_rate_decay": (0.5, "rates weights", DECAY | {"learning_rate_decay_after": 1}),
     "learning_rate_decay_after": (1, "rates weights", DECAY),
+    "plateau_patience": (1, "rates weights", PLATEAU),
+    "plateau_factor": (0.1, "rates weights", PLATEAU),
     "clip_norm": (0.01, "weights", SGD),
     "clip_value": (0.01, "weights", SGD),
     "epochs": (1, "steps validations rates weights files", {"max_steps": 0, "epochs": 2}),

@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import threading
@@ -165,6 +166,29 @@ def test_patience_ends_a_run_and_outlives_an_interruption(corpus, tmp_path):
     assert "ended this run; raise `patience` to continue it" in spy.said[-1]
     more = train(corpus, tmp_path / "whole", resume=True, **stuck | {"patience": 4})
     assert more.steps > result.steps
+
+
+def test_the_rate_falls_on_a_plateau_and_a_resumed_run_falls_at_the_same_steps(corpus, tmp_path):
+    plateau = {"schedule": "plateau", "plateau_patience": 2, "plateau_factor": 0.25, "eval_every": 5}
+    plateau |= {"learning_rate": 0.1, "warmup_steps": 0}
+    whole = train(corpus, tmp_path / "whole", **plateau)
+    lines = metrics(tmp_path / "whole")
+    rates = [line["learning_rate"] for line in lines]
+    expected, falls, best, since = [], 0, math.inf, 0
+    for line in lines:
+        expected.append(0.1 * 0.25**falls)
+        if (loss := line["val_loss"]) is not None:
+            since, best = (0, loss) if loss < best else (since + 1, best)
+            if since == 2:
+                falls, since = falls + 1, 0
+    assert rates == pytest.approx(expected)
+    assert falls >= 2
+    first = rates.index(0.025)  # the lines are one a step: this is the step that is the first with it
+    for step in (first - 1, first, first + 6):
+        with pytest.raises(Interrupted):
+            train(corpus, tmp_path / f"{step}", progress=Signal(step), **plateau)
+        train(corpus, tmp_path / f"{step}", resume=True, **plateau)
+        assert_same_run(whole.path, tmp_path / f"{step}")
 
 
 def test_the_state_is_carried_and_starts_each_epoch_at_zero(corpus, tmp_path, monkeypatch):
