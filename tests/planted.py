@@ -148,7 +148,7 @@ PATHS = [
         "g.flat += of_segment.flat": ["g.flat[...] = of_segment.flat", "g.flat += of_segment.flat * (1 + 1e-9)"],
     }),
     ("segments", segments, "loss_and_gradients", {"num_layers": 2}, {
-        "space.first(K), draw_masks and draw_masks(segment))": ["space.first(K), None)", "space.first(K), draw_masks and draw_masks(segments[0]))"],
+        "space.first(K), draw_masks and draw_masks(segment),": ["space.first(K), None,", "space.first(K), draw_masks and draw_masks(segments[0]),"],
     }),
     ("step", sampling, "stepper", {"num_layers": 3, "embedding_size": 4}, {
         'p["W_ex"] @ p["W_ax"] if': ['p["W_ex"] @ p["W_ax"] * 1.1 if'],

@@ -30,6 +30,7 @@ from numpy.typing import DTypeLike
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import spread
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def gru_forward(
@@ -41,8 +42,9 @@ def gru_forward(
     a: Array | None = None,  # (T+1, B, H)
     q_n: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 3H)
+    rho: Array | None = None,  # (T, B)
 ) -> tuple[Array, Array, Array]:
-    """All activations and gates of a window (GF1–GF5).
+    """All activations and gates of a window (GF1–GF5; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. σ(z) is computed
     as ½ tanh(z/2) + ½, with the half inside multiplied into the weights before the loop.
@@ -62,7 +64,8 @@ def gru_forward(
     gates *= half
     for t in range(1, T + 1):
         ru, n = gates[t - 1, :, : 2 * H], gates[t - 1, :, 2 * H :]
-        np.matmul(a[t - 1], W_aa, out=q)
+        past = reset_forward(a[t - 1], rho, t - 1)
+        np.matmul(past, W_aa, out=q)
         np.add(q[:, 2 * H :], b_n, out=q_n[t - 1])  # (GF2)
         ru += q[:, : 2 * H]
         np.tanh(ru, out=ru)
@@ -71,7 +74,7 @@ def gru_forward(
         np.multiply(ru[:, :H], q_n[t - 1], out=seen)
         n += seen
         np.tanh(n, out=n)  # (GF4)
-        np.subtract(a[t - 1], n, out=a[t])
+        np.subtract(past, n, out=a[t])
         a[t] *= ru[:, H:]
         a[t] += n  # (GF5), as n + u ∘ (a⟨t−1⟩ − n)
     return a, q_n, gates
@@ -79,13 +82,14 @@ def gru_forward(
 
 def gru_backward(
     da: Array,  # (T, B, H), overwritten
-    a: Array,  # (T+1, B, H)
+    a: Array,  # (T+1, B, H), overwritten where a row is reset
     q_n: Array,  # (T, B, H), overwritten
     gates: Array,  # (T, B, 3H)
     W_aa: Array,  # (H, 3H)
     dz: Array | None = None,  # (T, B, 3H)
+    rho: Array | None = None,  # (T, B)
 ) -> tuple[Array, Array]:
-    """Backpropagation through every time step of the window (GB1–GB5, GB8).
+    """Backpropagation through every time step of the window (GB1–GB5, GB8; RB1, RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole.
     dz differs from dq in dz_n alone, which takes the memory of ``q_n``.
@@ -97,14 +101,17 @@ def gru_backward(
     dq = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future = np.empty((B, H), da.dtype)
+    reset_past(a, rho)
     for t in range(T - 1, -1, -1):
         k, d, dz_n = gates[t], dq[t], q_n[t]
         r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
         dq_r, dq_u, dq_n = d[:, :H], d[:, H : 2 * H], d[:, 2 * H :]
         if t < T - 1:  # nothing after the window sends anything back
             np.matmul(dq[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)
             da[t] += future
             np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (GB1)
         np.multiply(k, k, out=d)
         np.subtract(k, d, out=d)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
@@ -121,6 +128,7 @@ def gru_backward(
         dq_u *= da[t]  # (GB5)
     da0 = np.matmul(dq[0], W_aaT)
     da0 += da[0] * u  # (GB8), u of step 1, the last of the loop
+    reset_backward(da0, rho, 0)  # (RB3)
     return dq, da0
 
 
@@ -197,16 +205,22 @@ class GRU(Cell[GRUMemory]):
             gates=np.empty((T, B, 3 * H), dtype),
         )
 
-    def forward(self, before: States, w: Weights, memory: GRUMemory) -> None:
+    def forward(self, before: States, w: Weights, memory: GRUMemory, rho: Array | None = None) -> None:
         (a0,) = before
-        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory)
+        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory, rho=rho)
 
     def backward(
-        self, da: Array, memory: GRUMemory, w: Weights, dz: Array, future: States | None = None
+        self,
+        da: Array,
+        memory: GRUMemory,
+        w: Weights,
+        dz: Array,
+        future: States | None = None,
+        rho: Array | None = None,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz)
+        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: GRUMemory, dw: Weights) -> None:

@@ -30,6 +30,7 @@ from numpy.typing import DTypeLike
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import recurrence_backward_weights, spread
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def lstm_forward(
@@ -42,8 +43,9 @@ def lstm_forward(
     c: Array | None = None,  # (T+1, B, H)
     tanh_c: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 4H)
+    rho: Array | None = None,  # (T, B)
 ) -> tuple[Array, Array, Array, Array]:
-    """All activations, cells and gates of a window (LF1–LF4).
+    """All activations, cells and gates of a window (LF1–LF4; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. As
     σ(z) = ½ tanh(z/2) + ½, every gate is s tanh(s z) + 1 − s, with s = 1 for g and ½ for the others: one
@@ -67,13 +69,13 @@ def lstm_forward(
     gates *= s
     for t in range(1, T + 1):
         k = gates[t - 1]
-        np.matmul(a[t - 1], W_aa, out=recurrent)
+        np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
         k += recurrent  # (LF1), times s
         np.tanh(k, out=k)
         k *= s
         k += rest  # (LF2)
         i, f, g, o = parts(k)
-        np.multiply(f, c[t - 1], out=c[t])
+        np.multiply(f, reset_forward(c[t - 1], rho, t - 1), out=c[t])
         np.multiply(i, g, out=written)
         c[t] += written  # (LF3)
         np.tanh(c[t], out=tanh_c[t - 1])
@@ -83,14 +85,15 @@ def lstm_forward(
 
 def lstm_backward(
     da: Array,  # (T, B, H), overwritten
-    c: Array,  # (T+1, B, H)
+    c: Array,  # (T+1, B, H), overwritten where a row is reset
     tanh_c: Array,  # (T, B, H), overwritten
     gates: Array,  # (T, B, 4H)
     W_aa: Array,  # (H, 4H)
     dc: Array | None = None,  # (B, H)
     dz: Array | None = None,  # (T, B, 4H)
+    rho: Array | None = None,  # (T, B)
 ) -> tuple[Array, Array, Array]:
-    """Backpropagation through every time step of the window (LB1–LB5).
+    """Backpropagation through every time step of the window (LB1–LB5; RB1–RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole;
     so does dc⟨t⟩, in the memory of ``tanh_c``. ``dc`` is what comes back to c⟨T⟩ from after the window.
@@ -101,11 +104,13 @@ def lstm_backward(
     dz = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future = np.empty((B, H), da.dtype)
+    reset_past(c, rho)
     for t in range(T - 1, -1, -1):
         k, d = gates[t], dz[t]
         (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(d)
         if t < T - 1:  # dz⟨T+1⟩ = 0
             np.matmul(dz[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (LB1)
         np.multiply(k, k, out=d)
         np.subtract(k, d, out=d)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
@@ -118,6 +123,7 @@ def lstm_backward(
         dc_now *= da[t]
         if t < T - 1:
             np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            reset_backward(future, rho, t + 1)  # (RB2)
             dc_now += future  # (LB2)
         elif dc is not None:
             dc_now += dc
@@ -128,6 +134,8 @@ def lstm_backward(
         dz_g *= i
         d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]  # (LB3)
     da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f  # (LB5), of step 1, the last of the loop
+    reset_backward(da0, rho, 0)
+    reset_backward(dc0, rho, 0)  # (RB3)
     return dz, da0, dc0
 
 
@@ -204,19 +212,26 @@ class LSTM(Cell[LSTMMemory]):
             gates=np.empty((T, B, 4 * H), dtype),
         )
 
-    def forward(self, before: States, w: Weights, memory: LSTMMemory) -> None:
+    def forward(self, before: States, w: Weights, memory: LSTMMemory, rho: Array | None = None) -> None:
         a0, c0 = before
-        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory)
+        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory, rho=rho)
 
     def backward(
-        self, da: Array, memory: LSTMMemory, w: Weights, dz: Array, future: States | None = None
+        self,
+        da: Array,
+        memory: LSTMMemory,
+        w: Weights,
+        dz: Array,
+        future: States | None = None,
+        rho: Array | None = None,
     ) -> States:
         dc = None
         if future is not None:
             da_after, dc = future
             da[-1] += da_after
-        _, c, tanh_c, gates = memory
-        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz)
+        a, c, tanh_c, gates = memory
+        reset_past(a, rho)
+        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho)
         return da0, dc0
 
     def backward_weights(self, dz: Array, memory: LSTMMemory, dw: Weights) -> None:

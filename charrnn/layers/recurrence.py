@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def recurrence_forward(
@@ -30,8 +31,9 @@ def recurrence_forward(
     W_aa: Array,  # (H, H)
     b_a: Array,  # (H,)
     a: Array | None = None,  # (T+1, B, H)
+    rho: Array | None = None,  # (T, B)
 ) -> Array:
-    """All activations of a window (F1, F2).
+    """All activations of a window (F1, F2; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``a[1:]`` itself, and is overwritten then.
 
@@ -44,7 +46,7 @@ def recurrence_forward(
     a[0] = a0
     np.add(xW, b_a, out=a[1:])
     for t in range(1, T + 1):
-        np.matmul(a[t - 1], W_aa, out=recurrent)
+        np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
         z = np.add(a[t], recurrent, out=a[t])  # (F1)
         np.tanh(z, out=a[t])  # (F2)
     return a
@@ -52,11 +54,12 @@ def recurrence_forward(
 
 def recurrence_backward(
     da: Array,  # (T, B, H), overwritten
-    a: Array,  # (T+1, B, H)
+    a: Array,  # (T+1, B, H), overwritten where a row is reset
     W_aa: Array,  # (H, H)
     dz: Array | None = None,  # (T, B, H)
+    rho: Array | None = None,  # (T, B)
 ) -> tuple[Array, Array]:
-    """Backpropagation through every time step of the window (B3, B4, B9).
+    """Backpropagation through every time step of the window (B3, B4, B9; RB1, RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone,
     dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back. (In a segment of a longer window, the
@@ -73,9 +76,12 @@ def recurrence_backward(
     for t in range(T - 1, -1, -1):
         if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
             np.matmul(dz[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (B3)
         dz[t] *= da[t]  # (B4)
     da0 = np.matmul(dz[0], W_aaT)  # (B9)
+    reset_backward(da0, rho, 0)  # (RB3)
+    reset_past(a, rho)
     return dz, da0
 
 
@@ -147,16 +153,22 @@ class Tanh(Cell[TanhMemory]):
     def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> TanhMemory:
         return TanhMemory(np.empty((T + 1, B, H), dtype))
 
-    def forward(self, before: States, w: Weights, memory: TanhMemory) -> None:
+    def forward(self, before: States, w: Weights, memory: TanhMemory, rho: Array | None = None) -> None:
         (a0,) = before
-        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a)
+        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a, rho=rho)
 
     def backward(
-        self, da: Array, memory: TanhMemory, w: Weights, dz: Array, future: States | None = None
+        self,
+        da: Array,
+        memory: TanhMemory,
+        w: Weights,
+        dz: Array,
+        future: States | None = None,
+        rho: Array | None = None,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz)
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: TanhMemory, dw: Weights) -> None:
