@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charrnn.commands import bench, derive, evaluate, gradcheck, page, plot, sample, train
+from charrnn.commands import bench, derive, evaluate, gradcheck, look, page, plot, sample, train
 from charrnn.commands.flags import Command, Parser, kebab
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.errors import CharRNNError, Interrupted
 
-COMMANDS: tuple[Command, ...] = (train, sample, evaluate, gradcheck, derive, bench, plot, page)
+COMMANDS: tuple[Command, ...] = (train, sample, evaluate, gradcheck, derive, bench, plot, page, look)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,9 @@ MEANT_FOR = {
 # What a field was called by an earlier version; config files and config.json of that time still say so.
 RENAMED = {"checkpoint_every": "recompute_every"}
 
+# What runs that note no kernels were trained with.
+BEFORE_KERNELS = {"kernels": "numpy"}
+
 # Defaults of an optimiser's own, where they differ from those of adam.
 DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
@@ -170,6 +173,11 @@ class WindowConfig(Settings):
 
     seq_length: Positive = Field(default=64, description="characters in a window, T; BPTT runs through all")
     batch_size: Positive = Field(default=32, description="parallel streams, B")
+    kernels: Literal["auto", "numpy", "numba"] = Field(
+        default="auto",
+        description="element-wise functions: numpy, or numba, compiled and faster (pip install "
+        "'charrnn-numpy[fast]'); auto takes numba where it is installed",
+    )
 
 
 class OptimizerConfig(Settings):
@@ -353,6 +361,9 @@ class GradcheckConfig(WindowConfig, ModelConfig):
     dtype: Literal["float64"] = Field(default="float64", description="precision of the check")
     seq_length: Positive = Field(default=5, description="characters in a window, T")
     batch_size: Positive = Field(default=3, description="rows of the batch, B")
+    kernels: Literal["numpy", "numba"] = Field(
+        default="numpy", description="element-wise functions whose gradients are checked"
+    )
     method: Literal["complex", "central"] = Field(
         default="complex", description="complex step, exact to rounding; or central differences"
     )

@@ -3,7 +3,7 @@
 import inspect
 
 from charrnn import layers
-from charrnn.layers import dropout, gru, inputs, lstm, recurrence, softmax
+from charrnn.layers import dropout, elementwise, gru, inputs, lstm, recurrence, softmax
 from charrnn.model import sampling, segments
 
 # A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
@@ -28,9 +28,9 @@ PLANTED = {
         "np.matmul(dz[t + 1], W_aaT, out=future)": ["np.matmul(dz[t + 1], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t + 1], W_aaT, out=future)"],
         "if t < T - 1:": ["if t < T - 2:"],
     }),
-    "B4": (recurrence, "recurrence_backward", {
-        "dz[t] *= da[t]": ["dz[t] = da[t]", "dz[t] *= -da[t]", "pass", "dz[t] *= da[t - 1]", "dz[t] *= da[t] * (1 + 1e-9)"],
-        "np.multiply(a[1:], a[1:], out=dz)": ["dz[...] = a[1:]", "np.multiply(a[:-1], a[:-1], out=dz)", "dz[...] = 0"],
+    "B4": (elementwise, "tanh_backward", {
+        "dz *= da  # (B4)": ["dz[...] = da", "dz *= -da", "pass", "dz *= np.roll(da, 1, axis=0)", "dz *= da * (1 + 1e-9)"],
+        "np.multiply(a, a, out=dz)": ["dz[...] = a", "np.multiply(a, np.roll(a, 1, axis=0), out=dz)", "dz[...] = 0"],
     }),
     "B5": (recurrence, "recurrence_backward_weights", {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(rows.T, past, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
@@ -59,27 +59,27 @@ PLANTED = {
     "GB1": (gru, "gru_backward", {
         "np.matmul(dq[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t + 1], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t + 1], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
         "da[t] += future\n": ["da[t] -= future\n", "da[t] = future\n"],
-        "np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(da[t + 1], u, out=future)", "np.multiply(da[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(da[t + 1], 1 - gates[t + 1, :, H : 2 * H], out=future)"],
+        "np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(da[t + 1], gates[t, :, H : 2 * H], out=future)", "np.multiply(da[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(da[t + 1], 1 - gates[t + 1, :, H : 2 * H], out=future)"],
         "da[t] += future  # (GB1)": ["pass", "da[t] -= future", "da[t] += future * (1 + 1e-9)"],
     }),
-    "GB2": (gru, "gru_backward", {
-        "dz_n *= da[t]": ["pass", "dz_n *= -da[t]", "dz_n *= da[t - 1]", "dz_n *= da[t] * (1 + 1e-9)"],
+    "GB2": (elementwise, "gru_gates_backward", {
+        "dz_n *= da  # (GB2)": ["pass", "dz_n *= -da", "dz_n *= np.roll(da, 1, axis=0)", "dz_n *= da * (1 + 1e-9)"],
         "np.subtract(1, dz_n, out=dz_n)": ["pass"],
-        "np.subtract(1, u, out=future)": ["future[...] = u"],
-        "dz_n *= future": ["pass"],
+        "np.subtract(1, u, out=dq_n)": ["dq_n[...] = u"],
+        "dz_n *= dq_n": ["pass"],
     }),
-    "GB3": (gru, "gru_backward", {
+    "GB3": (elementwise, "gru_gates_backward", {
         "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(-dz_n, r, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
     }),
-    "GB4": (gru, "gru_backward", {
-        "dq_r *= q_n[t]": ["pass", "dq_r *= n", "dq_r *= q_n[t - 1]"],
-        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da[t]", "dq_r *= dz_n * (1 + 1e-9)"],
+    "GB4": (elementwise, "gru_gates_backward", {
+        "dq_r *= q_n": ["pass", "dq_r *= n", "dq_r *= np.roll(q_n, 1, axis=0)"],
+        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da", "dq_r *= dz_n * (1 + 1e-9)"],
     }),
-    "GB5": (gru, "gru_backward", {
-        "np.subtract(a[t], n, out=future)": ["np.subtract(a[t + 1], n, out=future)", "np.subtract(n, a[t], out=future)", "future[...] = a[t]"],
-        "dq_u *= future": ["pass", "dq_u *= -future"],
-        "dq_u *= da[t]": ["pass", "dq_u *= da[t - 1]", "dq_u *= da[t] * (1 + 1e-9)"],
-        "np.subtract(k, d, out=d)": ["pass"],
+    "GB5": (elementwise, "gru_gates_backward", {
+        "np.subtract(before, n, out=dq_n)": ["np.subtract(np.roll(before, 1, axis=0), n, out=dq_n)", "np.subtract(n, before, out=dq_n)", "dq_n[...] = before"],
+        "dq_u *= dq_n": ["pass", "dq_u *= -dq_n"],
+        "dq_u *= da  # (GB5)": ["pass", "dq_u *= np.roll(da, 1, axis=0)", "dq_u *= da * (1 + 1e-9)"],
+        "np.subtract(k, dq, out=dq)": ["pass"],
     }),
     "GB6": (gru, "gru_backward_weights", {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
@@ -94,33 +94,35 @@ PLANTED = {
     }),
     "GB8": (gru, "gru_backward", {
         "da0 = np.matmul(dq[0], W_aaT)": ["da0 = 0 * da[0]", "da0 = np.matmul(dq[-1], W_aaT)", "da0 = np.matmul(-dq[0], W_aaT)"],
-        "da0 += da[0] * u": ["pass", "da0 -= da[0] * u", "da0 += da[-1] * u", "da0 += da[0] * r", "da0 += da[0] * u * (1 + 1e-9)"],
+        "da0 += da[0] * gates[0, :, H : 2 * H]": ["pass", "da0 -= da[0] * gates[0, :, H : 2 * H]", "da0 += da[-1] * gates[0, :, H : 2 * H]", "da0 += da[0] * gates[0, :, :H]", "da0 += da[0] * gates[0, :, H : 2 * H] * (1 + 1e-9)"],
     }),
     "LB1": (lstm, "lstm_backward", {
         "np.matmul(dz[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t + 1], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t + 1], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
         "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)"],
     }),
-    "LB2": (lstm, "lstm_backward", {
-        "dc_now *= da[t]": ["pass", "dc_now *= -da[t]", "dc_now *= da[t - 1]"],
-        "np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(tanh_c[t + 1], f, out=future)", "np.multiply(tanh_c[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(tanh_c[T - 1], gates[t + 1, :, H : 2 * H], out=future)"],
-        "dc_now += future": ["pass", "dc_now -= future", "dc_now += future * (1 + 1e-9)"],
-        "dc_now *= o": ["pass", "dc_now *= i"],
-        "np.subtract(1, dc_now, out=dc_now)": ["pass"],
+    "LB2": (elementwise, "lstm_gates_backward", {
+        "dc *= da": ["pass", "dc *= -da", "dc *= np.roll(da, 1, axis=0)"],
+        "dc += after": ["pass", "dc -= after", "dc += after * (1 + 1e-9)"],
+        "dc *= o": ["pass", "dc *= i"],
+        "np.subtract(1, dc, out=dc)": ["pass"],
     }),
-    "LB3": (lstm, "lstm_backward", {
+    "LB2 future": (lstm, "lstm_backward", {
+        "np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(tanh_c[t + 1], gates[t, :, H : 2 * H], out=future)", "np.multiply(tanh_c[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(tanh_c[T - 1], gates[t + 1, :, H : 2 * H], out=future)"],
+    }),
+    "LB3": (elementwise, "lstm_gates_backward", {
         "dz_i *= g": ["pass", "dz_i *= i"],
-        "dz_f *= c[t]": ["pass", "dz_f *= c[t + 1]"],
+        "dz_f *= before": ["pass", "dz_f *= np.roll(before, 1, axis=0)"],
         "np.subtract(1, dz_g, out=dz_g)": ["pass"],
         "dz_g *= i": ["pass", "dz_g *= -i"],
-        "np.subtract(k, d, out=d)": ["pass"],
-        "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]": ["pass", "d.reshape(B, 4, H)[:, :3] *= -dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= da[t][:, np.newaxis]", "d.reshape(B, 4, H)[:, 1:3] *= dc_now[:, np.newaxis]", "d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis] * (1 + 1e-9)"],
+        "np.subtract(k, dz, out=dz)": ["pass"],
+        "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]": ["pass", "dz.reshape(B, 4, H)[:, :3] *= -dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= da[:, np.newaxis]", "dz.reshape(B, 4, H)[:, 1:3] *= dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis] * (1 + 1e-9)"],
     }),
-    "LB4": (lstm, "lstm_backward", {
-        "dz_o *= tanh_c[t]": ["pass", "dz_o *= c[t + 1]"],
-        "dz_o *= da[t]": ["pass", "dz_o *= -da[t]", "dz_o *= da[t - 1]", "dz_o *= da[t] * (1 + 1e-9)"],
+    "LB4": (elementwise, "lstm_gates_backward", {
+        "dz_o *= dc": ["pass", "dz_o *= before"],
+        "dz_o *= da": ["pass", "dz_o *= -da", "dz_o *= np.roll(da, 1, axis=0)", "dz_o *= da * (1 + 1e-9)"],
     }),
     "LB5": (lstm, "lstm_backward", {
-        "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f": ["da0, dc0 = 0 * da[0], dc_now * f", "da0, dc0 = np.matmul(dz[-1], W_aaT), dc_now * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * i", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[-1] * f", "da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f * (1 + 1e-9)"],
+        "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]": ["da0, dc0 = 0 * da[0], tanh_c[0] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[-1], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, :H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[-1] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H] * (1 + 1e-9)"],
     }),
 }  # fmt: skip
 STACK = {"num_layers": 2, "dropout": 0.4}
@@ -200,7 +202,18 @@ def network(tag):
 def in_the_modules(monkeypatch, **functions):
     """Put functions in place of those with their names, in every module that has them."""
     for name, function in functions.items():
-        for module in (layers, dropout, gru, inputs, lstm, recurrence, softmax, segments, sampling):
+        for module in (
+            layers,
+            dropout,
+            elementwise,
+            gru,
+            inputs,
+            lstm,
+            recurrence,
+            softmax,
+            segments,
+            sampling,
+        ):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, function)
 

@@ -40,10 +40,11 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure. Returns: the exit code."""
     from charrnn.training.bench import bench, plan
+    from charrnn.training.kernels import choose_kernels
     from charrnn.training.shards import available_cores, choose_threads
 
     settings = BenchSettings(**given(args, BenchSettings)).model_dump()
-    config = BenchConfig(**part_of(settings, BenchConfig))
+    config = choose_kernels(BenchConfig(**part_of(settings, BenchConfig)))
     corpus = read_corpus(args.corpus, part_of(settings, TextConfig))
     planned = len(plan(config))
     measured = bench(config, corpus.vocabulary)
@@ -57,13 +58,18 @@ def run(args: argparse.Namespace) -> int:
             "sizes": sizes,
             "dtype": config.dtype,
             "cores": available_cores(),
+            "kernels": config.kernels,
             "network": config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"}),
             "points": [{**asdict(point), "of_peak": point.of_peak} for point in points],
             "recommended": {"threads": best.threads, "batch_size": best.batch_size},
         }
         print(json.dumps(report))
         return 0
-    print(wrapped(f"{described(config, sizes)}, {config.dtype}, {available_cores()} cores"))
+    print(
+        wrapped(
+            f"{described(config, sizes)}, {config.dtype}, {available_cores()} cores, {config.kernels} kernels"
+        )
+    )
     print_table(points)
     auto = choose_threads("auto", config.batch_size, config.hidden_size)
     print(

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from charrnn.proofs.cells import derive
 
     sizes = config.time_steps, config.batch_size, config.hidden_size, config.vocabulary_size
-    proofs = derive(np.random.default_rng(config.seed), *sizes, config.cell)
+    proofs: list[Proof] = derive(np.random.default_rng(config.seed), *sizes, config.cell)
     if args.rule is not None:
         proofs = of_rule(proofs, args.rule)
     passed = all(proof.agrees for proof in proofs)

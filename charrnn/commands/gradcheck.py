@@ -52,8 +52,11 @@ def run(args: argparse.Namespace) -> int:
 def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int:
     """Check the gradients of the network that ``config`` describes, on the first window of a text."""
     from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
+    from charrnn.training.kernels import choose_kernels
 
+    choose_kernels(config)
     model = generic_model(corpus.vocabulary, config, config.seed)
+    model.kernels = config.kernels
     streams, T = Streams(corpus.tokens, config.batch_size, config.seq_length), config.seq_length
     inputs, targets = (rows[:, :T].T.astype(np.intp) for rows in (streams.inputs, streams.targets))
     if inputs.shape[1] < config.batch_size and not as_json:
@@ -75,6 +78,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         report = {
             "passed": passed,
             "method": config.method,
+            "kernels": config.kernels,
             "tolerance": window.tolerance,
             "sizes": sizes,
             "network": config.model_dump(include={"cell", "num_layers", "embedding_size", "dropout"}),
@@ -85,7 +89,8 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
         return 0 if passed else 1
     say(f"checking the functions in {layers_checked()}")
     dtype = "float64" if config.method == "central" else "complex128"
-    print(wrapped(f"{described(config, sizes)}, loss {float(window.loss):.4f} nats, {dtype}"))
+    beside = f"; the gradients by {config.kernels} in float64" if config.kernels == "numba" else ""
+    print(wrapped(f"{described(config, sizes)}, loss {float(window.loss):.4f} nats, {dtype}{beside}"))
     print_table(checks)
     standard = {"complex": "the complex step", "central": "central differences"}[config.method]
     K = window.recompute_every

@@ -10,10 +10,10 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.commands.flags import Commands, SavedConfig, add_command, add_settings, given, path
 from charrnn.commands.terminal import say
-from charrnn.commands.texts import text_of_run
+from charrnn.commands.texts import parts_of_run
 from charrnn.files import read_small, write_whole
 from charrnn.model import CharRNN
-from charrnn.runs import load, read_note
+from charrnn.runs import load
 from charrnn.text.corpus import Parts
 
 TEXT_BYTES = 64 * 10**6
@@ -75,7 +75,5 @@ def parts_to_show(run: Path, model: CharRNN, file: str | None) -> Parts:
     if file is not None:
         tokens = model.vocabulary.encode(read_small(Path(file), TEXT_BYTES))
         return Parts(tokens[:0], tokens, tokens[:0])
-    note = read_note(run)
     remedy = f"Give a text: charrnn page {shlex.quote(str(run))} --text FILE, or "
-    corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
-    return corpus.split(note.settings.val_fraction, note.settings.test_fraction)
+    return parts_of_run(run, model, remedy)

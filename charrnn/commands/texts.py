@@ -24,7 +24,7 @@ from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, read_note
 from charrnn.signals import stops_raised
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, Parts
 from charrnn.text.reading import STDIN, check_encoding, corpus_name, files_in
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
@@ -214,8 +214,13 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
     return sorted(files)
 
 
+def parts_of_run(run: Path, model: CharRNN, remedy: str) -> Parts:
+    """Find the text that a run was trained on, in its three parts; ``remedy`` as in ``text_of_run``."""
+    note = read_note(run)
+    corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
+    return corpus.split(note.settings.val_fraction, note.settings.test_fraction)
+
+
 def training_part(run: Path, model: CharRNN) -> Tokens:
     """Return what a run was trained on, for ``charrnn sample --novelty``."""
-    note = read_note(run)
-    corpus = text_of_run(run, note.corpus, "Leave out --novelty, or name it: ", vocabulary=model.vocabulary)
-    return corpus.split(note.settings.val_fraction, note.settings.test_fraction).train
+    return parts_of_run(run, model, "Leave out --novelty, or name it: ").train

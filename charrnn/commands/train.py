@@ -39,6 +39,7 @@ from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.training import Progress, Result, train_in
+from charrnn.training.kernels import choose_kernels
 from charrnn.training.shards import within_cores
 
 COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     """Train. Returns: the exit code."""
     out = Path(args.out or default_out(args.corpus))
     settings, kept = settings_of(args, out)
-    config = TrainConfig(**part_of(settings, TrainConfig))
+    config = choose_kernels(TrainConfig(**part_of(settings, TrainConfig)), resumed=args.resume)
     reading = part_of(settings, TextConfig)
     if args.gradcheck:
         text = text_of_run(out, kept, "Name it: ") if kept and not args.corpus else None
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         corpus, cache = text_to_train_on(args, settings, kept, folder)
         say(
             f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
-            f"seed {config.seed}, run {out}"
+            f"seed {config.seed}, {config.kernels} kernels, run {out}"
         )
         if not args.resume:
             say_what_to_beat(corpus, config)
@@ -171,6 +172,8 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
         file = read_toml(Path(args.config))
         must_start_alone(args, file, f"{args.config}: ")
         flags = file | flags
+    if args.resume and flags.get("kernels") == "auto":  # what the run began with
+        del flags["kernels"]
     if args.resume and "threads" not in flags:  # what a run says starts no more processes than fit
         threads, values["threads"] = values["threads"], within_cores(values["threads"])
         if threads != values["threads"]:
@@ -249,6 +252,9 @@ class Bar(Progress):
             smoothing=0.1,
             disable=None,  # where standard error is not a terminal
         )
+
+    def compiling(self, begun: bool) -> None:
+        self._bar.set_description_str("compiling" if begun else "")
 
     def step(self, characters: int, loss: float) -> None:
         self._loss = loss if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * loss

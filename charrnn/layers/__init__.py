@@ -16,8 +16,10 @@ The network chains an input side, a cell and an output side, and asks each cell 
 """
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, Memory, States, Weights
 from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
@@ -45,6 +47,20 @@ from charrnn.layers.softmax import (
 
 CELLS: Mapping[str, Cell[Any]] = {"rnn": Tanh(), "gru": GRU(), "lstm": LSTM()}
 
+
+def kernels(name: str) -> ModuleType:
+    """The element-wise functions of the cells: ``numpy``, the definitions, or ``numba``, compiled.
+
+    Raises:
+        ImportError: numba is not installed, or does not go with this NumPy.
+    """
+    if name == "numpy":
+        return elementwise
+    from charrnn.layers import compiled
+
+    return compiled
+
+
 __all__ = [
     "CELLS",
     "Array",
@@ -65,6 +81,7 @@ __all__ = [
     "inputs_backward",
     "inputs_backward_x",
     "inputs_forward",
+    "kernels",
     "lstm_backward",
     "lstm_forward",
     "recurrence_backward",

@@ -12,10 +12,12 @@ them the arrays that they name. G is its number of gates, X the width of its inp
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import ModuleType
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from numpy.typing import DTypeLike
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 
 States = tuple[Array, ...]  # (…, H) each
@@ -62,11 +64,19 @@ class Cell(ABC, Generic[M]):
         """Uninitialised memory for a window."""
 
     @abstractmethod
-    def forward(self, before: States, w: Weights, memory: M, rho: Array | None = None) -> None:
+    def forward(
+        self,
+        before: States,
+        w: Weights,
+        memory: M,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
+    ) -> None:
         """Fill the memory of a window, given its ``xW`` and the states before it.
 
         Arguments:
             rho: (T, B) booleans, False where a row begins a document: it forgets its state before that step.
+            kernels: the module of the element-wise functions, one of ``layers.kernels``.
         """
 
     @abstractmethod
@@ -78,6 +88,7 @@ class Cell(ABC, Generic[M]):
         dz: Array,  # (T, B, G·H), written
         future: States | None = None,
         rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> States:
         """Backpropagate through every step of the window.
 
@@ -86,6 +97,7 @@ class Cell(ABC, Generic[M]):
             dz: the gradient of what the product with W_aa goes into.
             memory: of that forward pass; its states are overwritten where a row was reset.
             future: the gradients of the states after the window; None where nothing follows it.
+            kernels: as in ``forward``.
             rho: what the forward pass was given.
 
         Returns: the gradients of the states before the window.

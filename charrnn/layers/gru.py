@@ -22,11 +22,13 @@ three gates. u is PyTorch's z; b_a is its b_ih + b_hh, but for the last third of
 of the columns is its own.
 """
 
+from types import ModuleType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import spread
@@ -43,6 +45,7 @@ def gru_forward(
     q_n: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 3H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array]:
     """All activations and gates of a window (GF1–GF5; RF1).
 
@@ -58,25 +61,14 @@ def gru_forward(
     gates = np.empty((T, B, 3 * H), dtype) if gates is None else gates
     half = np.repeat(np.array([0.5, 0.5, 1], dtype), H)  # (3H,)
     W_aa = spread(W_aa * half)
-    q, seen = np.empty((B, 3 * H), dtype), np.empty((B, H), dtype)
+    q = np.empty((B, 3 * H), dtype)
     a[0] = a0
-    np.add(xW, b_a, out=gates)  # (GF1)
-    gates *= half
+    if gates is not xW:
+        gates[...] = xW
     for t in range(1, T + 1):
-        ru, n = gates[t - 1, :, : 2 * H], gates[t - 1, :, 2 * H :]
         past = reset_forward(a[t - 1], rho, t - 1)
         np.matmul(past, W_aa, out=q)
-        np.add(q[:, 2 * H :], b_n, out=q_n[t - 1])  # (GF2)
-        ru += q[:, : 2 * H]
-        np.tanh(ru, out=ru)
-        ru *= 0.5
-        ru += 0.5  # (GF3)
-        np.multiply(ru[:, :H], q_n[t - 1], out=seen)
-        n += seen
-        np.tanh(n, out=n)  # (GF4)
-        np.subtract(past, n, out=a[t])
-        a[t] *= ru[:, H:]
-        a[t] += n  # (GF5), as n + u ∘ (a⟨t−1⟩ − n)
+        kernels.gru_gates(gates[t - 1], q, b_a, b_n, past, q_n[t - 1], a[t])  # GF1–GF5
     return a, q_n, gates
 
 
@@ -88,6 +80,7 @@ def gru_backward(
     W_aa: Array,  # (H, 3H)
     dz: Array | None = None,  # (T, B, 3H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array]:
     """Backpropagation through every time step of the window (GB1–GB5, GB8; RB1, RB3).
 
@@ -103,9 +96,6 @@ def gru_backward(
     future = np.empty((B, H), da.dtype)
     reset_past(a, rho)
     for t in range(T - 1, -1, -1):
-        k, d, dz_n = gates[t], dq[t], q_n[t]
-        r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
-        dq_r, dq_u, dq_n = d[:, :H], d[:, H : 2 * H], d[:, 2 * H :]
         if t < T - 1:  # nothing after the window sends anything back
             np.matmul(dq[t + 1], W_aaT, out=future)
             reset_backward(future, rho, t + 1)
@@ -113,21 +103,9 @@ def gru_backward(
             np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
             reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (GB1)
-        np.multiply(k, k, out=d)
-        np.subtract(k, d, out=d)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
-        dq_r *= q_n[t]
-        np.multiply(n, n, out=dz_n)
-        np.subtract(1, dz_n, out=dz_n)  # 1 − n², the derivative of tanh
-        np.subtract(1, u, out=future)
-        dz_n *= future
-        dz_n *= da[t]  # (GB2)
-        np.multiply(dz_n, r, out=dq_n)  # (GB3)
-        dq_r *= dz_n  # (GB4)
-        np.subtract(a[t], n, out=future)
-        dq_u *= future
-        dq_u *= da[t]  # (GB5)
+        kernels.gru_gates_backward(da[t], a[t], gates[t], q_n[t], dq[t])  # GB2–GB5
     da0 = np.matmul(dq[0], W_aaT)
-    da0 += da[0] * u  # (GB8), u of step 1, the last of the loop
+    da0 += da[0] * gates[0, :, H : 2 * H]  # (GB8)
     reset_backward(da0, rho, 0)  # (RB3)
     return dq, da0
 
@@ -205,9 +183,16 @@ class GRU(Cell[GRUMemory]):
             gates=np.empty((T, B, 3 * H), dtype),
         )
 
-    def forward(self, before: States, w: Weights, memory: GRUMemory, rho: Array | None = None) -> None:
+    def forward(
+        self,
+        before: States,
+        w: Weights,
+        memory: GRUMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
+    ) -> None:
         (a0,) = before
-        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory, rho=rho)
+        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -217,10 +202,11 @@ class GRU(Cell[GRUMemory]):
         dz: Array,
         future: States | None = None,
         rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho)
+        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: GRUMemory, dw: Weights) -> None:

@@ -52,14 +52,16 @@ def inputs_backward(
         np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)  # (B6)
         return dW_ax
     tokens = x.reshape(-1)  # (T·B,)
+    if len(dW_ax) <= 2**16:
+        tokens = tokens.astype(np.uint16)  # whose stable sort is a radix sort
     order = np.argsort(tokens, kind="stable")
     tokens = tokens[order]
-    start = np.flatnonzero(np.diff(tokens, prepend=-1))  # where each character's run begins
+    start = np.flatnonzero(np.append(True, tokens[1:] != tokens[:-1]))  # where each character's run begins
     stop = np.append(start[1:], tokens.size)
     rows = None if scratch is None else scratch.reshape(-1, H)
     rows = np.take(dz.reshape(-1, H), order, axis=0, out=rows, mode="clip")  # (T·B, H)
     dW_ax[...] = 0
-    for token, i, j in zip(tokens[start], start, stop, strict=True):
+    for token, i, j in zip(tokens[start].tolist(), start, stop, strict=True):
         np.add.reduce(rows[i:j], axis=0, out=dW_ax[token])  # (B6)
     return dW_ax
 

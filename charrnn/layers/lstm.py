@@ -16,19 +16,19 @@ In plain code, for one window (the functions below compute just this, in place):
         dz_o = da ∘ tanh c ∘ o(1 − o)                                       LB4
 
 With dz in hand the weights' gradients are those of the tanh cell, B5 to B8, in 4H columns. The order of
-the columns is PyTorch's, whose b_ih + b_hh is b_a here. (The tanh cell takes 1 − a² of all steps at once.
-Here the factors of LB2 to LB4 are computed step by step: they are too many for the cache, and from H = 256
-the way back is a tenth faster so.)
+the columns is PyTorch's, whose b_ih + b_hh is b_a here.
 """
 
-from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from types import ModuleType
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
+from charrnn.layers.elementwise import parts, scale
 from charrnn.layers.recurrence import recurrence_backward_weights, spread
 from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
@@ -44,6 +44,7 @@ def lstm_forward(
     tanh_c: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 4H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array, Array]:
     """All activations, cells and gates of a window (LF1–LF4; RF1).
 
@@ -60,26 +61,15 @@ def lstm_forward(
     c = np.empty((T + 1, B, H), dtype) if c is None else c
     tanh_c = np.empty((T, B, H), dtype) if tanh_c is None else tanh_c
     gates = np.empty((T, B, 4 * H), dtype) if gates is None else gates
-    s = scale(H, dtype)
-    rest = 1 - s
-    W_aa = spread(W_aa * s)
-    recurrent, written = np.empty((B, 4 * H), dtype), np.empty((B, H), dtype)
+    W_aa = spread(W_aa * scale(H, dtype))
+    recurrent = np.empty((B, 4 * H), dtype)
     a[0], c[0] = a0, c0
-    np.add(xW, b_a, out=gates)
-    gates *= s
+    if gates is not xW:
+        gates[...] = xW
     for t in range(1, T + 1):
-        k = gates[t - 1]
         np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
-        k += recurrent  # (LF1), times s
-        np.tanh(k, out=k)
-        k *= s
-        k += rest  # (LF2)
-        i, f, g, o = parts(k)
-        np.multiply(f, reset_forward(c[t - 1], rho, t - 1), out=c[t])
-        np.multiply(i, g, out=written)
-        c[t] += written  # (LF3)
-        np.tanh(c[t], out=tanh_c[t - 1])
-        np.multiply(o, tanh_c[t - 1], out=a[t])  # (LF4)
+        past = reset_forward(c[t - 1], rho, t - 1)
+        kernels.lstm_gates(gates[t - 1], recurrent, b_a, past, c[t], tanh_c[t - 1], a[t])  # LF1–LF4
     return a, c, tanh_c, gates
 
 
@@ -92,6 +82,7 @@ def lstm_backward(
     dc: Array | None = None,  # (B, H)
     dz: Array | None = None,  # (T, B, 4H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array]:
     """Backpropagation through every time step of the window (LB1–LB5; RB1–RB3).
 
@@ -103,37 +94,17 @@ def lstm_backward(
     T, B, H = da.shape
     dz = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
-    future = np.empty((B, H), da.dtype)
+    future, after = np.empty((B, H), da.dtype), dc
     reset_past(c, rho)
     for t in range(T - 1, -1, -1):
-        k, d = gates[t], dz[t]
-        (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(d)
         if t < T - 1:  # dz⟨T+1⟩ = 0
             np.matmul(dz[t + 1], W_aaT, out=future)
             reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (LB1)
-        np.multiply(k, k, out=d)
-        np.subtract(k, d, out=d)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
-        dz_o *= tanh_c[t]
-        dz_o *= da[t]  # (LB4)
-        dc_now = tanh_c[t]
-        dc_now *= dc_now
-        np.subtract(1, dc_now, out=dc_now)  # 1 − tanh² c
-        dc_now *= o
-        dc_now *= da[t]
-        if t < T - 1:
-            np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
-            reset_backward(future, rho, t + 1)  # (RB2)
-            dc_now += future  # (LB2)
-        elif dc is not None:
-            dc_now += dc
-        np.multiply(g, g, out=dz_g)
-        np.subtract(1, dz_g, out=dz_g)  # 1 − g², the derivative of tanh
-        dz_i *= g
-        dz_f *= c[t]
-        dz_g *= i
-        d.reshape(B, 4, H)[:, :3] *= dc_now[:, np.newaxis]  # (LB3)
-    da0, dc0 = np.matmul(dz[0], W_aaT), dc_now * f  # (LB5), of step 1, the last of the loop
+            after = np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            reset_backward(after, rho, t + 1)  # (RB2)
+        kernels.lstm_gates_backward(da[t], gates[t], c[t], tanh_c[t], after, dz[t])  # LB2–LB4
+    da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]  # (LB5)
     reset_backward(da0, rho, 0)
     reset_backward(dc0, rho, 0)  # (RB3)
     return dz, da0, dc0
@@ -159,20 +130,6 @@ def lstm_step(
     i, f, g, o = parts(k)
     c = f * c + i * g
     return o * np.tanh(c), c
-
-
-@cache
-def scale(H: int, dtype: np.dtype[Any]) -> Array:
-    """s of the four gates, (4H,)."""
-    s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
-    s.flags.writeable = False
-    return s
-
-
-def parts(k: Array) -> tuple[Array, Array, Array, Array]:
-    """The four parts of the last axis, views (…, H) of k (…, 4H)."""
-    H = k.shape[-1] // 4
-    return k[..., :H], k[..., H : 2 * H], k[..., 2 * H : 3 * H], k[..., 3 * H :]
 
 
 class LSTMMemory(NamedTuple):
@@ -212,9 +169,16 @@ class LSTM(Cell[LSTMMemory]):
             gates=np.empty((T, B, 4 * H), dtype),
         )
 
-    def forward(self, before: States, w: Weights, memory: LSTMMemory, rho: Array | None = None) -> None:
+    def forward(
+        self,
+        before: States,
+        w: Weights,
+        memory: LSTMMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
+    ) -> None:
         a0, c0 = before
-        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory, rho=rho)
+        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -224,6 +188,7 @@ class LSTM(Cell[LSTMMemory]):
         dz: Array,
         future: States | None = None,
         rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> States:
         dc = None
         if future is not None:
@@ -231,7 +196,7 @@ class LSTM(Cell[LSTMMemory]):
             da[-1] += da_after
         a, c, tanh_c, gates = memory
         reset_past(a, rho)
-        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho)
+        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho, kernels=kernels)
         return da0, dc0
 
     def backward_weights(self, dz: Array, memory: LSTMMemory, dw: Weights) -> None:

@@ -15,11 +15,13 @@ Only what must wait for the step before it stands in the time loop. The rest is 
 window: the input side before the loop, every weight gradient after it.
 """
 
+from types import ModuleType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.reset import reset_backward, reset_forward, reset_past
@@ -32,6 +34,7 @@ def recurrence_forward(
     b_a: Array,  # (H,)
     a: Array | None = None,  # (T+1, B, H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> Array:
     """All activations of a window (F1, F2; RF1).
 
@@ -44,11 +47,9 @@ def recurrence_forward(
     W_aa = spread(W_aa)
     recurrent = np.empty((B, H), a.dtype)
     a[0] = a0
-    np.add(xW, b_a, out=a[1:])
     for t in range(1, T + 1):
         np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
-        z = np.add(a[t], recurrent, out=a[t])  # (F1)
-        np.tanh(z, out=a[t])  # (F2)
+        kernels.tanh_forward(xW[t - 1], recurrent, b_a, a[t])  # F1, F2
     return a
 
 
@@ -58,6 +59,7 @@ def recurrence_backward(
     W_aa: Array,  # (H, H)
     dz: Array | None = None,  # (T, B, H)
     rho: Array | None = None,  # (T, B)
+    kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array]:
     """Backpropagation through every time step of the window (B3, B4, B9; RB1, RB3).
 
@@ -71,14 +73,12 @@ def recurrence_backward(
     dz = np.empty_like(da) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)  # OpenBLAS runs small products twice as fast on a copy, row by row
     future = np.empty((B, H), da.dtype)
-    np.multiply(a[1:], a[1:], out=dz)
-    np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh, for all steps at once
     for t in range(T - 1, -1, -1):
         if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
             np.matmul(dz[t + 1], W_aaT, out=future)
             reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (B3)
-        dz[t] *= da[t]  # (B4)
+        kernels.tanh_backward(da[t], a[t + 1], dz[t])  # B4
     da0 = np.matmul(dz[0], W_aaT)  # (B9)
     reset_backward(da0, rho, 0)  # (RB3)
     reset_past(a, rho)
@@ -153,9 +153,16 @@ class Tanh(Cell[TanhMemory]):
     def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> TanhMemory:
         return TanhMemory(np.empty((T + 1, B, H), dtype))
 
-    def forward(self, before: States, w: Weights, memory: TanhMemory, rho: Array | None = None) -> None:
+    def forward(
+        self,
+        before: States,
+        w: Weights,
+        memory: TanhMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
+    ) -> None:
         (a0,) = before
-        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a, rho=rho)
+        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -165,10 +172,11 @@ class Tanh(Cell[TanhMemory]):
         dz: Array,
         future: States | None = None,
         rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho)
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: TanhMemory, dw: Weights) -> None:

@@ -2,9 +2,9 @@
 
     p⟨t⟩ = ρ⟨t⟩ ∘ a⟨t−1⟩                                              RF1
 
-ρ⟨t⟩ is a number for each row of the batch, 0 where its document begins at step t and 1 elsewhere. p⟨t⟩ takes
-the place of a⟨t−1⟩ in a cell's equations, and ρ⟨t⟩ ∘ c⟨t−1⟩ that of an LSTM's c⟨t−1⟩; what goes back to either
-is multiplied by ρ⟨t⟩ again:
+ρ⟨t⟩ is a number for each row of the batch, 0 where its document begins at step t and 1 elsewhere (r is the
+GRU's gate). p⟨t⟩ takes the place of a⟨t−1⟩ in a cell's equations, and ρ⟨t⟩ ∘ c⟨t−1⟩ that of an LSTM's
+c⟨t−1⟩; what goes back to either is multiplied by ρ⟨t⟩ again:
 
     da⟨t⟩ = dlogits⟨t⟩ W_yaᵀ + ρ⟨t+1⟩ ∘ dp⟨t+1⟩                       RB1
     dc⟨t⟩ = da⟨t⟩ ∘ o⟨t⟩ ∘ (1 − tanh² c⟨t⟩) + ρ⟨t+1⟩ ∘ dc⟨t+1⟩ ∘ f⟨t+1⟩      RB2

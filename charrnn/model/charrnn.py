@@ -16,6 +16,7 @@ from charrnn.model.initial import draw_weights
 from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
 from charrnn.model.sampling import generate, until
+from charrnn.notebook import panel, table
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
 
@@ -70,6 +71,15 @@ class CharRNN(Network):
         said = self.config.model_dump(include={"cell", "num_layers", "embedding_size"}, exclude_defaults=True)
         form = "".join(f", {name}={value!r}" for name, value in said.items())
         return f"CharRNN({self.V} characters, hidden_size={self.config.hidden_size}{form})"
+
+    def _repr_html_(self) -> str:
+        """The parameters in a table, for a notebook."""
+        rows = [
+            (name, " × ".join(map(str, array.shape)), f"{array.size:,}", f"{np.sqrt(np.mean(array**2)):.3f}")
+            for name, array in self.parameters.items()
+        ]
+        rows.append(("all", "", f"{self.parameters.flat.size:,}", ""))
+        return panel(repr(self), table(rows, ("parameter", "shape", "numbers", "root mean square")))
 
     def loss_and_gradients(
         self,

@@ -29,6 +29,7 @@ class Network:
         config: its form: cell, num_layers (L), hidden_size (H), embedding_size (E), dtype.
         V: how many characters there are.
         cell: the recurrent layer.
+        kernels: the element-wise functions, ``numpy`` or ``numba``; the latter know no complex numbers.
         parameters: named views of one flat vector, ``parameters.flat``; zeros at first. One layer of tanh has
             W_ax (V, H), W_aa (H, H), b_a (H,), W_ya (H, V), b_y (V,). A cell of G gates has G·H columns in
             W_ax, W_aa and b_a, a GRU also b_n (H,); the second layer has W_ax[2] (H, G·H), W_aa[2], b_a[2];
@@ -37,6 +38,7 @@ class Network:
 
     def __init__(self, config: ModelConfig, V: int):
         self.config, self.V, self.cell = config, V, layers.CELLS[config.cell]
+        self.kernels = "numpy"
         self.parameters = Parameters(shapes(config, V), config.dtype)
 
     def like(self, dtype: DTypeLike | None = None) -> Self:
@@ -107,14 +109,14 @@ class Network:
 
         Returns: what each layer reads, and last what the output layer reads.
         """
-        p = self.parameters
+        p, kernels = self.parameters, layers.kernels(self.kernels)
         inputs = [x]
         if space.e is not None:
             inputs = [layers.inputs_forward(x, p["W_ex"], out=space.e)]
         for layer, (memory, before) in enumerate(zip(space.cells, self.states(state), strict=True)):
             w = p.layer(layer)
             layers.inputs_forward(inputs[-1], w["W_ax"], out=memory.xW)
-            self.cell.forward(before, w, memory, rho)  # F1, F2, RF1
+            self.cell.forward(before, w, memory, rho=rho, kernels=kernels)  # F1, F2, RF1
             output = memory.a[1:]
             if masks is not None:
                 output = layers.dropout_forward(output, masks[layer], out=space.dropped[layer])  # DF1
@@ -174,6 +176,7 @@ class Network:
         Returns: the gradient of the state before the window (B, S).
         """
         p, space, masks = self.parameters, window.space, window.masks
+        kernels = layers.kernels(self.kernels)
         dlogits = layers.cross_entropy_backward(window.y_hat, window.y)  # B1
         if share != 1:
             dlogits *= share
@@ -185,8 +188,9 @@ class Network:
             memory, dz, w, dw = space.cells[layer], space.dz[layer], p.layer(layer), g.layer(layer)
             if masks is not None:
                 layers.dropout_backward(da, masks[layer])  # DB1
-            # B3, B4, B9; RB1 to RB4
-            before.insert(0, self.cell.backward(da, memory, w, dz, after[layer], window.rho))
+            before.insert(
+                0, self.cell.backward(da, memory, w, dz, after[layer], rho=window.rho, kernels=kernels)
+            )  # B3, B4, B9, RB1–RB4
             self.cell.backward_weights(dz, memory, dw)  # B5, B7
             scratch = self.cell.scratch(da, memory)
             layers.inputs_backward(dz, window.inputs[layer], dw["W_ax"], scratch)  # B6

@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from charrnn.layers import Array
-from charrnn.proofs.calculus import TOLERANCE, Proof
+from charrnn.proofs.calculus import TOLERANCE, Proof, shape
 
 
 def lines(proofs: Iterable[Proof], width: int = 80) -> Iterator[str]:
@@ -22,15 +22,15 @@ def lines(proofs: Iterable[Proof], width: int = 80) -> Iterator[str]:
         width: columns that a line may take; a longer one breaks, before its arrow if it has one.
     """
     proofs = list(proofs)
-    shapes = max(len(_shape(p.J)) for p in proofs), max(len(_shape(p.trick)) for p in proofs)
+    shapes = max(len(shape(p.J)) for p in proofs), max(len(shape(p.trick)) for p in proofs)
     sizes = max(len(_size(p.J)) for p in proofs), max(len(_size(p.trick)) for p in proofs)
     for rule, of_rule in groupby(proofs, lambda p: (p.rule, p.equation)):
         yield from _wrapped(*rule, width)
         for (title, formula), group in groupby(of_rule, lambda p: (p.title, p.formula)):
             yield from _folded("", title, formula, width)
             for p in group:
-                tensor = f"{_shape(p.J):{shapes[0]}} {_size(p.J):>{sizes[0]}}"
-                trick = f"{_shape(p.trick):{shapes[1]}} {_size(p.trick):>{sizes[1]}}"
+                tensor = f"{shape(p.J):{shapes[0]}} {_size(p.J):>{sizes[0]}}"
+                trick = f"{shape(p.trick):{shapes[1]}} {_size(p.trick):>{sizes[1]}}"
                 trick += f"   {p.difference:.1e} {'ok' if p.agrees else 'WRONG'}"
                 yield from _folded(f"  t = {p.step}" if p.step else "", tensor, trick, width, p.J is not None)
     yield ""
@@ -48,7 +48,7 @@ def markdown(proofs: Iterable[Proof]) -> Iterator[str]:
         yield "| t | derivative | tensor | | trick | | | largest difference |"
         yield "|---|---|---|---|---|---|---|---|"
         for p in some:
-            shapes = f"{_shape(p.J)} | {_size(p.J)} | {p.formula} | {_shape(p.trick)} | {_size(p.trick)}"
+            shapes = f"{shape(p.J)} | {_size(p.J)} | {p.formula} | {shape(p.trick)} | {_size(p.trick)}"
             verdict = f"{p.difference:.1e}" + ("" if p.agrees else " **WRONG**")
             yield f"| {p.step or ''} | {p.title} | {shapes} | {verdict} |"
     yield ""
@@ -80,21 +80,7 @@ def board(proof: Proof, width: int = 80) -> Iterator[str]:
     at = f", t = {proof.step}" if proof.step else ""
     yield f"{proof.rule}: {proof.title}{at}"
     yield from textwrap.wrap(proof.equation, width, initial_indent=" " * 4, subsequent_indent=" " * 4)
-    arrays = [(name, operand, 0) for name, operand in proof.operands.items()]
-    J, G = proof.J, proof.G
-    if J is None:
-        arrays += [("Written out", proof.long, 0), ("As the layers compute it", proof.trick, 0)]
-    else:
-        if G is None:
-            arrays.append(("The derivative, each entry by itself", proof.long, 0))
-        else:
-            inner, outer = " × ".join(map(str, J.shape[G.ndim :])), _shape(G)
-            title = f"The tensor {_shape(J)}: {outer} outputs, for each a block of {inner} derivatives"
-            arrays.append((title, J, G.ndim if J.ndim > 2 else 0))
-            arrays.append(("G, the gradient from above", G, 0))
-            arrays.append(("Contracted: each entry of G times its block, summed", proof.long, 0))
-        arrays.append((f"The trick, {proof.formula}, as the layers compute it", proof.trick, 0))
-    for title, array, axes in arrays:
+    for title, array, axes in proof.arrays():
         yield ""
         yield from textwrap.wrap(f"{title}:", width)
         yield from _blocks(array, axes, width)
@@ -133,10 +119,6 @@ def _folded(label: str, tensor: str, trick: str, width: int, arrow: bool = True)
     if len(whole) <= width:
         return [whole]
     return _wrapped(label, tensor, width) + _wrapped("", f"{between} {trick}", width)
-
-
-def _shape(array: Array | None) -> str:
-    return "" if array is None else " × ".join(map(str, array.shape)) or "1"
 
 
 def _size(array: Array | None) -> str:

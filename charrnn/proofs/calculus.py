@@ -15,12 +15,14 @@ equations of the network are proved in ``cells``.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from sys import float_info
 
 import numpy as np
 
 from charrnn import layers
 from charrnn.layers import Array
+from charrnn.notebook import matrix, panel, table
 
 STEP = 1e-30  # h of the complex step: (f(x + ih)).imag / h is f′(x), with nothing subtracted
 TOLERANCE = 1e-13  # of the largest entry
@@ -76,6 +78,50 @@ class Proof:
     @property
     def agrees(self) -> bool:
         return self.difference <= TOLERANCE
+
+    def arrays(self) -> list[tuple[str, Array, int]]:
+        """What a board shows: titles, arrays, and how many first axes make blocks of the rest."""
+        arrays = [(name, operand, 0) for name, operand in self.operands.items()]
+        J, G = self.J, self.G
+        if J is None:
+            arrays += [("Written out", self.long, 0), ("As the layers compute it", self.trick, 0)]
+        else:
+            if G is None:
+                arrays.append(("The derivative, each entry by itself", self.long, 0))
+            else:
+                inner, outer = " × ".join(map(str, J.shape[G.ndim :])), shape(G)
+                title = f"The tensor {shape(J)}: {outer} outputs, for each a block of {inner} derivatives"
+                arrays.append((title, J, G.ndim if J.ndim > 2 else 0))
+                arrays.append(("G, the gradient from above", G, 0))
+                arrays.append(("Contracted: each entry of G times its block, summed", self.long, 0))
+            arrays.append((f"The trick, {self.formula}, as the layers compute it", self.trick, 0))
+        return arrays
+
+    def _repr_html_(self) -> str:
+        """Its board, for a notebook."""
+        at = f", t = {self.step}" if self.step else ""
+        parts = [f"<div>{escape(title)}{matrix(array, axes)}</div>" for title, array, axes in self.arrays()]
+        found = f"Largest difference {self.difference:.1e}: {'they agree' if self.agrees else 'WRONG'}."
+        said = [f"<div>{escape(line)}</div>" for line in (self.equation, found)]
+        return panel(f"{self.rule}: {self.title}{at}", said[0], *parts, said[1])
+
+
+class Derivation(list[Proof]):
+    """Proofs, one after another; in a notebook, a table of them."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (p.rule, p.step or "", p.title, shape(p.J), p.formula, shape(p.trick), f"{p.difference:.1e}")
+            for p in self
+        ]
+        head = ("rule", "t", "derivative", "tensor", "trick", "", "largest difference")
+        wrong = sum(not proof.agrees for proof in self)
+        return panel(f"{len(self)} proofs, {wrong or 'none'} of them wrong", table(rows, head))
+
+
+def shape(array: Array | None) -> str:
+    """The shape of an array in words, 2 × 3; of a number 1, of nothing nothing."""
+    return "" if array is None else " × ".join(map(str, array.shape)) or "1"
 
 
 def contracted(

@@ -15,7 +15,7 @@ import numpy as np
 from charrnn import layers
 from charrnn.errors import ConfigError
 from charrnn.layers import Array
-from charrnn.proofs.calculus import Proof, contracted, jacobian, rules
+from charrnn.proofs.calculus import Derivation, Proof, contracted, jacobian, rules
 from charrnn.proofs.equations import EQUATIONS
 
 Operands = Mapping[str, Array]  # where a name has ⟨t⟩ or ⟨t−1⟩ in it, the array has a row for each step
@@ -443,7 +443,7 @@ class LSTMExample(Example):
 EXAMPLES: dict[str, type[Example]] = {"rnn": TanhExample, "gru": GRUExample, "lstm": LSTMExample}
 
 
-def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str = "rnn") -> list[Proof]:
+def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str = "rnn") -> Derivation:
     """Prove all of it: the rules, the sum through time, and every equation at every step of a window.
 
     Arguments:
@@ -458,4 +458,4 @@ def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str =
         raise ConfigError(
             f"--cell {cell}: no derivation is written out for it; choose {' or '.join(EXAMPLES)}"
         )
-    return [*rules(rng), *EXAMPLES[cell](rng, T, B, H, V).proofs()]
+    return Derivation([*rules(rng), *EXAMPLES[cell](rng, T, B, H, V).proofs()])

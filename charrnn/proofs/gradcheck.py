@@ -102,6 +102,7 @@ class GradientCheck:
         self.masks = self._draw_masks(dropout) if dropout else None
         dtype = np.complex128 if method == "complex" else np.float64
         self.moved, self.moved_copy = model.like(dtype), model.like(dtype)
+        self.moved.kernels = self.moved_copy.kernels = "numpy"  # what is moved goes through the definitions
         self.moved.parameters.flat[...] = self.moved_copy.parameters.flat[...] = model.parameters.flat
         self.state = state.astype(dtype)
         self.rows = np.zeros((self.T, self.B, model.V), dtype)  # x⟨t⟩, one-hot

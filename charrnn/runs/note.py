@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from charrnn.config import TrainConfig
+from charrnn.config import BEFORE_KERNELS, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
 from charrnn.runs.npz import open_plain
@@ -121,7 +121,7 @@ class Note(Noted):
         if not all(isinstance(note.get(key), dict) for key in ("settings", "corpus")):
             raise RunError(f"{path}: damaged: it lacks settings or corpus")
         try:
-            return cls.model_validate(note | {"settings": TrainConfig(**note["settings"])})
+            return cls.model_validate(note | {"settings": TrainConfig(**BEFORE_KERNELS | note["settings"])})
         except ConfigError as error:
             raise RunError(f"{path}: {error}") from None
         except ValidationError as error:

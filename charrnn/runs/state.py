@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import BEFORE_KERNELS, ModelConfig, TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
@@ -150,7 +150,7 @@ def settings_from(arrays: Mapping[str, Array]) -> TrainConfig | None:
         return None
     try:
         values = json.loads(text_in(arrays, "settings", TEXT_LENGTH))
-        return TrainConfig(**values)
+        return TrainConfig(**BEFORE_KERNELS | values)
     except (ValueError, TypeError, RecursionError):
         raise RunError("settings: not a JSON object") from None
     except ConfigError as error:

@@ -18,6 +18,7 @@ from charrnn.config import BenchConfig, TrainConfig
 from charrnn.model.charrnn import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
+from charrnn.training.kernels import choose_kernels, compile_kernels
 from charrnn.training.shards import Shards, available_cores, can_start_workers
 
 PEAK_SIZE = 2048  # rows and columns: 17 GFLOP
@@ -84,6 +85,9 @@ def measure(config: BenchConfig, vocabulary: Vocabulary, threads: int, B: int, p
     """Train for ``config.seconds`` on random characters: the median step counts."""
     T, V = config.seq_length, len(vocabulary)
     model = CharRNN.from_config(vocabulary, config, config.seed)
+    model.kernels = choose_kernels(config).kernels
+    if model.kernels == "numba":
+        compile_kernels(config)
     settings = TrainConfig()
     adam = optim.Adam(model.parameters.flat, settings)
     tokens = np.random.default_rng(config.seed).integers(0, V, (T + 1, B))

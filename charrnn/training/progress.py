@@ -7,6 +7,9 @@ class Progress:
     def start(self, characters: int, total: int) -> None:
         """Training begins, or continues: so many characters of the total have been trained on."""
 
+    def compiling(self, begun: bool) -> None:
+        """Functions are compiled before the first step: it begins, or has ended."""
+
     def step(self, characters: int, loss: float) -> None:
         """A step is done, over so many characters, with its loss in nats."""
 

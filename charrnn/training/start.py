@@ -1,6 +1,8 @@
 """train(): begin a run, resume it, or start one from another's weights."""
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from charrnn.errors import ConfigError, RunError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
+from charrnn.notebook import curves, panel, table
 from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
+from charrnn.runs.curves import read_curves
 from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom
 from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
 
@@ -32,6 +37,21 @@ class Result:
     best_val_loss: float | None
     test_loss: float | None
     elapsed: float  # seconds of training, over all sessions
+
+    def _repr_html_(self) -> str:
+        """What came of it, and its losses over the epochs, for a notebook."""
+        losses = {"best validation": self.best_val_loss, "test": self.test_loss}
+        rows = [
+            (name, f"{loss:.4f} nats ({loss / math.log(2):.4f} bits) per character")
+            for name, loss in losses.items()
+            if loss is not None
+        ]
+        rows += [("steps", f"{self.steps:,} in {self.elapsed:.0f} s"), ("network", repr(self.model))]
+        drawn = ""
+        with suppress(RunError):  # the folder may be gone
+            found, _ = read_curves(self.path, 400)
+            drawn = curves([("training", found["loss"].points), ("validation", found["val_loss"].points)])
+        return panel(str(self.path), table(rows), drawn)
 
 
 def train(
@@ -111,7 +131,7 @@ def train_in(
         if folder.mode == "resume":
             trainer = _resumed(folder, corpus, config, save, progress, about, allow_changed_corpus)
         else:
-            trainer = _begun(folder, corpus, config, progress, about, init_from)
+            trainer = _begun(folder, corpus, choose_kernels(config), progress, about, init_from)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -150,6 +170,9 @@ def _resumed(
     """A trainer that stands where a save left off. Nothing is written before all of it is found to fit."""
     run, say = folder.path, progress.say
     note = Note.read(run)
+    if config.kernels == "auto":
+        config = config.model_copy(update={"kernels": read_note(run).settings.kernels})
+    config = choose_kernels(config, resumed=True)
     about = {**note.corpus.model_dump(), **about}
     changed = _changes(run, note, config, say)
     if save == LAST and not folder.has_save():
@@ -209,6 +232,8 @@ def _changes(run: Path, note: Note, config: TrainConfig, say: Callable[[str], No
     if changed:
         values = ", ".join(f"{setting(name)} {was} → {now}" for name, (was, now) in changed.items())
         say(f"changed on resuming: {values}")
+        if "kernels" in changed:
+            say("other kernels round otherwise: the run no longer comes to the bits it would have come to")
     return set(changed)
 
 

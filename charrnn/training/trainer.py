@@ -27,6 +27,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.streams import Streams
 from charrnn.training import optim
 from charrnn.training.guard import Guard
+from charrnn.training.kernels import compile_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.shards import Shards, can_start_workers, choose_threads
 
@@ -71,6 +72,7 @@ class Trainer:
     ):
         self.folder, self.corpus, self.config, self.model = folder, corpus, config, model
         self.progress = progress
+        model.kernels = config.kernels
         self.parts = corpus.split(config.val_fraction, config.test_fraction)
         self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
         self.total_steps = config.epochs * len(self.streams)
@@ -105,6 +107,10 @@ class Trainer:
         )
         try:
             self.say_if_finished()
+            if self.config.kernels == "numba" and not self.finished:
+                self.progress.compiling(True)
+                compile_kernels(self.config)
+                self.progress.compiling(False)
             self.clock = Clock(self.state.elapsed)
             # what overflows is for the guard to find
             with self.shards(stop) as shards, np.errstate(over="ignore", invalid="ignore"):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charrnn.config import TrainConfig
 from charrnn.layers import Array
@@ -23,12 +22,10 @@ from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
 from charrnn.model import CharRNN
 from charrnn.runs import read_note
-from charrnn.runs.metrics import METRICS, METRICS_BYTES
-from charrnn.runs.npz import open_plain
+from charrnn.runs.curves import read_curves
 from charrnn.text.corpus import Parts
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.views.features import is_code
-from charrnn.views.plotting import LINE_BYTES, Curve
 from charrnn.views.reach import by_distance, reach, windows
 from charrnn.views.units import name_units, text_of
 
@@ -85,7 +82,7 @@ def run_data(run: Path, model: CharRNN, parts: Parts, which: Which, precision: P
     """
     note = read_note(run)
     config = note.settings
-    tokens = np.concatenate([parts.train[-STUDIED:], parts.val[-STUDIED:]])[-STUDIED:]
+    tokens = studied(parts)
     shown = piece(model.vocabulary, tokens)
     network, rounded = network_data(model, precision)
     return {
@@ -126,6 +123,11 @@ def losses_to_beat(parts: Parts, V: int) -> dict[str, float]:
     if len(parts.train) == 0 or len(parts.val) < 2 or len(parts.train) + len(parts.val) > COUNTED:
         return {}
     return {name: round(loss, 4) for name, loss in baselines(parts.train, parts.val, V).items()}
+
+
+def studied(parts: Parts) -> Tokens:
+    """The text that units are named on: the end of the training and validation parts."""
+    return np.concatenate([parts.train[-STUDIED:], parts.val[-STUDIED:]])[-STUDIED:]
 
 
 def piece(vocabulary: Vocabulary, tokens: Tokens) -> Tokens:
@@ -222,37 +224,13 @@ def eigenvalues(model: CharRNN) -> list[list[tuple[float, float]]]:
     return found
 
 
-class Line(BaseModel):
-    """What the page needs of a line of metrics.jsonl."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    epoch: float
-    loss: float
-    val_loss: float | None
-    grad_norm: float
-    learning_rate: float
-
-
 def curves(run: Path) -> dict[str, list[tuple[float, float]]]:
     """The curves of a run over its epochs, thinned where they are long, up to the first damaged line.
 
     Raises:
         RunError: metrics.jsonl cannot be read.
     """
-    path, found = (
-        run / METRICS,
-        {name: Curve(POINTS) for name in Line.model_fields if name != "epoch"},
-    )
-    with open_plain(path, METRICS_BYTES) as file:
-        while text := file.readline(LINE_BYTES):
-            try:
-                line = Line.model_validate_json(text)
-            except ValidationError:  # the last line of a run that was killed may be torn
-                break
-            for name, curve in found.items():
-                if (y := getattr(line, name)) is not None:
-                    curve.add(line.epoch, y)
+    found, _ = read_curves(run, POINTS)
     return {
         name: [(round(x, 4), float(f"{y:.5g}")) for x, y in curve.points] for name, curve in found.items()
     }

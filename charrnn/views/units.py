@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.errors import ConfigError, brief
 from charrnn.layers import Array
 from charrnn.model import CharRNN
 from charrnn.model.network import Network
 from charrnn.text.vocabulary import Tokens, Vocabulary
-from charrnn.views.features import Kind, features
+from charrnn.views.features import Feature, Kind, features
 
 NAMED = 0.2
 ROWS = 16  # parts of a text read at once
@@ -62,26 +63,67 @@ def name_units(model: CharRNN, tokens: Tokens, seed: int = 0) -> list[Unit]:
         tokens: (n,) a text; its first half chooses, its second half measures.
         seed: of the shuffled order.
     """
+    found, r, r_shuffled = followed(model, tokens, seed)
+    if not found:
+        return []
+    best = (np.abs(r[0]) - np.abs(r_shuffled[0])).argmax(axis=1)  # (U,)
+    units = [unit_of(found[f], u, r[1, u, f], r_shuffled[1, u, f]) for u, f in enumerate(best.tolist())]
+    return sorted(units, key=lambda unit: -unit.strength)
+
+
+def strongest(model: CharRNN, tokens: Tokens) -> Unit:
+    """The unit that says most of a text: the strongest that remembers something, or else of all.
+
+    Raises:
+        ConfigError: no unit follows anything.
+    """
+    named = [unit for unit in name_units(model, tokens) if unit.is_named]
+    if not named:
+        raise ConfigError("no unit of this network follows anything that was looked for")
+    return next((unit for unit in named if unit.kind == "remembers"), named[0])
+
+
+def unit_that_follows(model: CharRNN, tokens: Tokens, feature: str, seed: int = 0) -> Unit:
+    """The unit that follows a feature best on a text, chosen and measured as in ``name_units``.
+
+    Raises:
+        ConfigError: the text has no such feature; the message lists those that it has.
+    """
+    found, r, r_shuffled = followed(model, tokens, seed)
+    names = [f.name for f in found]
+    if feature not in names:
+        raise ConfigError(f"`feature` {brief(repr(feature))}: this text has {', '.join(names) or 'none'}")
+    f = names.index(feature)
+    u = int((np.abs(r[0, :, f]) - np.abs(r_shuffled[0, :, f])).argmax())
+    return unit_of(found[f], u, r[1, u, f], r_shuffled[1, u, f])
+
+
+def unit_of(feature: Feature, number: int, r: float, shuffled: float) -> Unit:
+    """A unit that follows a feature."""
+    return Unit(number, feature.name, feature.words, feature.kind, float(r), float(shuffled))
+
+
+def followed(model: CharRNN, tokens: Tokens, seed: int) -> tuple[list[Feature], Array, Array]:
+    """The features of a text (F), and how well each unit follows each.
+
+    Returns: the features, and the correlations (2, U, F) on its two halves, with the text and with its
+    characters in a shuffled order.
+    """
     text = text_of(model.vocabulary, tokens)
     order = np.random.default_rng(seed).permutation(len(tokens))
     shuffled = {feature.name: feature.values for feature in features("".join(text[i] for i in order))}
     found = features(text)
     if not found:
-        return []
+        return [], np.zeros((2, 0, 0)), np.zeros((2, 0, 0))
     values = np.stack([feature.values for feature in found], axis=1)  # (n, F)
     nothing = np.zeros(len(tokens), np.float32)
     control = np.stack([shuffled.get(feature.name, nothing) for feature in found], axis=1)
     half = len(tokens) // 2
-    r, r_shuffled = (  # of both halves (2, U, F)
+    r, r_shuffled = (
         np.stack([correlations(a[part], v[part]) for part in (slice(half), slice(half, None))])
         for a, v in ((activations(model, tokens), values), (activations(model, tokens[order]), control))
     )
-    best = (np.abs(r[0]) - np.abs(r_shuffled[0])).argmax(axis=1)  # (U,)
-    units = [
-        Unit(u, found[f].name, found[f].words, found[f].kind, float(r[1, u, f]), float(r_shuffled[1, u, f]))
-        for u, f in enumerate(best.tolist())
-    ]
-    return sorted(units, key=lambda unit: -unit.strength)
+    return found, r, r_shuffled
 
 
 def text_of(vocabulary: Vocabulary, tokens: Tokens) -> str:

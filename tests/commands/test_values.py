@@ -37,6 +37,7 @@ NAMES = {  # what a command is given besides: it ends early, but not before its 
     "bench": ["nowhere.txt"],
     "plot": ["nowhere"],
     "page": ["nowhere"],
+    "look": ["RUN", "--surprise"],
 }
 BESIDE = {"--from": ["--resume", "--out", "RUN"], "--answer": []}
 PARSERS = cli.build_parser()[1]
@@ -87,7 +88,11 @@ def test_a_name_takes_any_value_or_says_what_is_wrong(quick, command):
 
 @pytest.mark.parametrize(
     ("command", "flag"),
-    [(command, flag) for command, flag in FLAGS if flag not in ("--prime", "--primetext", "--stop")],
+    [
+        (command, flag)
+        for command, flag in FLAGS
+        if flag not in ("--prime", "--primetext", "--stop") and (command, flag) != ("look", "--text")
+    ],
 )
 def test_a_value_is_judged_before_files_are_read(quick, command, flag):
     """Or else the table proves nothing. A lone surrogate is no value of any of these flags."""

@@ -8,7 +8,7 @@ import pytest
 from planted import ERRORS, network, plant
 
 from charrnn import layers
-from charrnn.layers import gru, lstm, recurrence
+from charrnn.layers import elementwise
 from charrnn.proofs.board import board, lines
 from charrnn.proofs.calculus import contract, jacobian, rules
 from charrnn.proofs.cells import EXAMPLES, derive
@@ -124,38 +124,37 @@ def test_a_planted_error_is_seen(monkeypatch, tag, line, wrong):
 
 
 def test_a_wrong_forward_line_is_seen(monkeypatch):
-    source = inspect.getsource(recurrence)
+    source = inspect.getsource(elementwise)
     for line, wrong in (
-        ("np.tanh(z, out=a[t])", "np.sin(z, out=a[t])"),
+        ("np.tanh(z, out=a)", "np.sin(z, out=a)"),
         ("np.add(xW, b_a", "np.add(xW, 0 * b_a"),
     ):
         namespace = {}
         exec(source.replace(line, wrong), namespace)
         with monkeypatch.context() as patch:
-            patch.setattr(layers, "recurrence_forward", namespace["recurrence_forward"])
+            patch.setattr(elementwise, "tanh_forward", namespace["tanh_forward"])
             assert "F1" in {proof.rule for proof in proofs() if not proof.agrees}
 
 
 @pytest.mark.parametrize(
     ("cell", "tag", "line", "wrong"),
     [
-        ("gru", "GF1", "np.add(xW, b_a", "np.add(xW, 0.9 * b_a"),
-        ("gru", "GF2", "b_n, out=q_n[t - 1]", "0 * b_n, out=q_n[t - 1]"),
-        ("gru", "GF3", "np.tanh(ru, out=ru)\n        ru *= 0.5\n        ru += 0.5", "np.tanh(ru, out=ru)"),
-        ("gru", "GF4", "np.multiply(ru[:, :H], q_n[t - 1], out=seen)", "seen[...] = q_n[t - 1]"),
-        ("gru", "GF5", "a[t] *= ru[:, H:]", "a[t] *= ru[:, :H]"),
-        ("lstm", "LF1", "np.add(xW, b_a", "np.add(xW, 0.9 * b_a"),
-        ("lstm", "LF2", "k += rest", "pass"),
-        ("lstm", "LF3", "np.multiply(f, c[t - 1], out=c[t])", "np.multiply(i, c[t - 1], out=c[t])"),
-        ("lstm", "LF4", "np.multiply(o, tanh_c[t - 1], out=a[t])", "np.multiply(o, c[t], out=a[t])"),
+        ("gru", "GF1", "k += b_a  # (GF1)", "k += 0.9 * b_a"),
+        ("gru", "GF2", "b_n, out=q_n)", "0 * b_n, out=q_n)"),
+        ("gru", "GF3", "np.tanh(ru, out=ru)\n    ru *= 0.5\n    ru += 0.5", "np.tanh(ru, out=ru)"),
+        ("gru", "GF4", "np.multiply(ru[:, :H], q_n, out=a)", "a[...] = q_n"),
+        ("gru", "GF5", "a *= ru[:, H:]", "a *= ru[:, :H]"),
+        ("lstm", "LF1", "k += b_a\n    k *= s", "k += 0.9 * b_a\n    k *= s"),
+        ("lstm", "LF2", "k += 1 - s", "pass"),
+        ("lstm", "LF3", "np.multiply(f, before, out=c)", "np.multiply(i, before, out=c)"),
+        ("lstm", "LF4", "np.multiply(o, tanh_c, out=a)", "np.multiply(o, c, out=a)"),
     ],
 )
 def test_a_wrong_forward_line_of_a_gated_cell_is_seen(monkeypatch, cell, tag, line, wrong):
-    module = {"gru": gru, "lstm": lstm}[cell]
-    source, namespace = inspect.getsource(module), {}
+    source, namespace = inspect.getsource(elementwise), {}
     assert source.count(line) == 1
     exec(source.replace(line, wrong), namespace)
-    monkeypatch.setattr(layers, f"{cell}_forward", namespace[f"{cell}_forward"])
+    monkeypatch.setattr(elementwise, f"{cell}_gates", namespace[f"{cell}_gates"])
     assert tag in {proof.rule for proof in proofs(cell=cell) if not proof.agrees}
 
 
@@ -277,7 +276,7 @@ def test_dropouts_proof_drops_some_and_keeps_some():
 
 
 def test_derive_exits_with_1_when_something_disagrees(cli, monkeypatch):
-    plant(monkeypatch, "B4", "dz[t] *= da[t]", "dz[t] = da[t]")
+    plant(monkeypatch, "B4", "dz *= da  # (B4)", "dz[...] = da")
     for words in ([], ["--json"], ["--markdown"], ["--rule", "B4"]):
         assert cli("derive", *words).code == 1
     assert "WRONG" in cli("derive").out

@@ -14,7 +14,7 @@ import charrnn
 from charrnn import layers
 from charrnn.config import GradcheckConfig, flag
 from charrnn.errors import CharRNNError
-from charrnn.layers import dropout, gru, inputs, lstm, recurrence, softmax
+from charrnn.layers import dropout, elementwise, gru, inputs, lstm, recurrence, softmax
 from charrnn.model import segments
 from charrnn.proofs.equations import EQUATIONS, GIVEN_BY
 from charrnn.proofs.gradcheck import GradientCheck, generic_model
@@ -151,7 +151,7 @@ def test_a_parameter_without_an_equation_is_refused(monkeypatch, cli):
 
 def test_every_tagged_line_has_planted_errors():
     lines = [line for _, _, lines in PLANTED.values() for line in lines]
-    modules = (dropout, inputs, gru, lstm, recurrence, softmax)
+    modules = (dropout, elementwise, inputs, gru, lstm, recurrence, softmax)
     tagged = re.findall(r"^(.*# \([DGL]?B\d\).*)$", "".join(map(inspect.getsource, modules)), re.M)
     backward = {tag for tag in EQUATIONS if "B" in tag}
     assert {tag for line in tagged for tag in re.findall(r"[DGL]?B\d", line)} == backward
@@ -163,8 +163,8 @@ def test_two_errors_that_cancel_in_the_sum_are_caught_step_by_step(monkeypatch):
     """What one step sends to the bias, another takes away: the sum over time is right, the steps are not."""
     original = layers.recurrence_backward
 
-    def cancelling(*args, dz):
-        _, da0 = original(*args, dz=dz)
+    def cancelling(*args, dz, **how):
+        _, da0 = original(*args, dz=dz, **how)
         dz[1] += 1e-6
         dz[3] -= 1e-6
         return dz, da0
@@ -213,7 +213,7 @@ def test_a_loss_that_looks_ahead_or_mixes_rows_is_caught(monkeypatch, leak, quic
     name, wrong = LEAKS[leak]
     original = layers.recurrence_forward
 
-    def leaking(xW, a0, *rest, a):
+    def leaking(xW, a0, *rest, a, **_):
         a[...] = wrong(original, xW.copy(), a0, *rest)
 
     in_the_modules(monkeypatch, recurrence_forward=leaking)

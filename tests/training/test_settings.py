@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -64,6 +65,7 @@ TRAINING: dict[str, tuple[Any, ...]] = {
     "test_fraction": (0.2, "first weights"),
     "seed": (1, "first weights"),
     "threads": (2, "rounding"),
+    "kernels": ("numpy", "rounding" if find_spec("numba") else ""),
     "recompute_every": (3, "rounding"),
     "memory_budget": (1, "rounding said", LONG),
     "eval_every": (15, "validations files"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from charrnn import CharRNN, Corpus
+from charrnn.runs.curves import Curve
 from charrnn.views.page import eigenvalues, network_data, packed, piece, render, source_hash
-from charrnn.views.plotting import Curve
 
 CORPUS = Corpus.from_text("the cat sat on the mat. " * 40)
 

@@ -1,0 +1,158 @@
+"""The element-wise part of a time step, forward and back: what stands between two products with W_aa.
+
+These functions are the definitions, in plain NumPy: they are what the gradient check and the proofs run.
+``compiled`` has a twin of each, of the same name and arguments, that makes one pass of it over the memory.
+The functions of a cell are given one of the two modules as ``kernels``, and call nothing else for this part.
+All arrays of a call are those of one step, (B, H) or, with the G gates side by side, (B, G·H).
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from charrnn.layers.array import Array
+
+
+def tanh_forward(
+    xW: Array,  # (B, H)
+    recurrent: Array,  # (B, H): a⟨t−1⟩ W_aa
+    b_a: Array,  # (H,)
+    a: Array,  # (B, H), written; may be ``xW`` itself
+) -> None:
+    """The activation of a step of the tanh cell (F1, F2)."""
+    z = np.add(xW, b_a, out=a)
+    z += recurrent  # (F1)
+    np.tanh(z, out=a)  # (F2)
+
+
+def tanh_backward(
+    da: Array,  # (B, H)
+    a: Array,  # (B, H)
+    dz: Array,  # (B, H), written
+) -> None:
+    """The gradient of z⟨t⟩, given all of da⟨t⟩ (B4)."""
+    np.multiply(a, a, out=dz)
+    np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh
+    dz *= da  # (B4)
+
+
+def gru_gates(
+    k: Array,  # (B, 3H): x⟨t⟩ W_ax as it comes in, the gates r, u, n as it goes out
+    q: Array,  # (B, 3H): a⟨t−1⟩ W_aa, its first two thirds halved
+    b_a: Array,  # (3H,)
+    b_n: Array,  # (H,)
+    before: Array,  # (B, H): a⟨t−1⟩
+    q_n: Array,  # (B, H), written
+    a: Array,  # (B, H), written
+) -> None:
+    """The gates and the activation of a step of the GRU (GF1–GF5)."""
+    H = before.shape[-1]
+    ru, n = k[:, : 2 * H], k[:, 2 * H :]
+    k += b_a  # (GF1)
+    np.add(q[:, 2 * H :], b_n, out=q_n)  # (GF2)
+    ru *= 0.5
+    ru += q[:, : 2 * H]
+    np.tanh(ru, out=ru)
+    ru *= 0.5
+    ru += 0.5  # (GF3)
+    np.multiply(ru[:, :H], q_n, out=a)
+    n += a
+    np.tanh(n, out=n)  # (GF4)
+    np.subtract(before, n, out=a)
+    a *= ru[:, H:]
+    a += n  # (GF5), as n + u ∘ (a⟨t−1⟩ − n)
+
+
+def gru_gates_backward(
+    da: Array,  # (B, H)
+    before: Array,  # (B, H): a⟨t−1⟩
+    k: Array,  # (B, 3H): the gates
+    q_n: Array,  # (B, H): dz_n as it goes out
+    dq: Array,  # (B, 3H), written
+) -> None:
+    """The gradients of the gates' products, given all of da⟨t⟩ (GB2–GB5)."""
+    H = da.shape[-1]
+    r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
+    dq_r, dq_u, dq_n = dq[:, :H], dq[:, H : 2 * H], dq[:, 2 * H :]
+    np.multiply(k, k, out=dq)
+    np.subtract(k, dq, out=dq)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
+    dq_r *= q_n
+    dz_n = np.multiply(n, n, out=q_n)
+    np.subtract(1, dz_n, out=dz_n)  # 1 − n², the derivative of tanh
+    np.subtract(1, u, out=dq_n)
+    dz_n *= dq_n
+    dz_n *= da  # (GB2)
+    np.subtract(before, n, out=dq_n)
+    dq_u *= dq_n
+    dq_u *= da  # (GB5)
+    np.multiply(dz_n, r, out=dq_n)  # (GB3)
+    dq_r *= dz_n  # (GB4)
+
+
+def lstm_gates(
+    k: Array,  # (B, 4H): x⟨t⟩ W_ax as it comes in, the gates i, f, g, o as it goes out
+    recurrent: Array,  # (B, 4H): a⟨t−1⟩ W_aa, times s
+    b_a: Array,  # (4H,)
+    before: Array,  # (B, H): c⟨t−1⟩
+    c: Array,  # (B, H), written
+    tanh_c: Array,  # (B, H), written
+    a: Array,  # (B, H), written
+) -> None:
+    """The gates, the cell and the activation of a step of the LSTM (LF1–LF4); s is ``lstm_forward``'s."""
+    H = before.shape[-1]
+    s = scale(H, k.dtype)
+    k += b_a
+    k *= s
+    k += recurrent  # (LF1), times s
+    np.tanh(k, out=k)
+    k *= s
+    k += 1 - s  # (LF2)
+    i, f, g, o = parts(k)
+    np.multiply(f, before, out=c)
+    c += np.multiply(i, g, out=a)  # (LF3)
+    np.tanh(c, out=tanh_c)
+    np.multiply(o, tanh_c, out=a)  # (LF4)
+
+
+def lstm_gates_backward(
+    da: Array,  # (B, H)
+    k: Array,  # (B, 4H): the gates
+    before: Array,  # (B, H): c⟨t−1⟩
+    dc: Array,  # (B, H): tanh c⟨t⟩ as it comes in, dc⟨t⟩ as it goes out
+    after: Array | None,  # (B, H): what c⟨t+1⟩ sends back; None where nothing does
+    dz: Array,  # (B, 4H), written
+) -> None:
+    """The gradients of the gates and of the cell, given all of da⟨t⟩ (LB2–LB4)."""
+    B, H = da.shape
+    (i, _, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(dz)
+    np.multiply(k, k, out=dz)
+    np.subtract(k, dz, out=dz)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
+    dz_o *= dc
+    dz_o *= da  # (LB4)
+    dc *= dc
+    np.subtract(1, dc, out=dc)  # 1 − tanh² c
+    dc *= o
+    dc *= da
+    if after is not None:
+        dc += after  # (LB2)
+    np.multiply(g, g, out=dz_g)
+    np.subtract(1, dz_g, out=dz_g)  # 1 − g², the derivative of tanh
+    dz_i *= g
+    dz_f *= before
+    dz_g *= i
+    dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]  # (LB3)
+
+
+@cache
+def scale(H: int, dtype: np.dtype[Any]) -> Array:
+    """s of the LSTM's four gates, (4H,)."""
+    s = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
+    s.flags.writeable = False
+    return s
+
+
+def parts(k: Array) -> tuple[Array, Array, Array, Array]:
+    """The four parts of the last axis, views (…, H) of k (…, 4H)."""
+    H = k.shape[-1] // 4
+    return k[..., :H], k[..., H : 2 * H], k[..., 2 * H : 3 * H], k[..., 3 * H :]
