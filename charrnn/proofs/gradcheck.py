@@ -201,8 +201,8 @@ class GradientCheck:
 
         Its loss is a mean over T·B, of losses that depend on no later input and on no other row of the batch,
         neither its inputs nor its state. Its gradients are the same in segments, and right where rows
-        are reset. Its logits are the same by the steps of sampling. ``quick`` tries a few cuts through time in
-        place of all, and halves of the batch in which any two rows are once apart.
+        are reset. Its logits are the same by the steps of sampling. ``quick`` tries a few cuts through time
+        in place of all, and halves of the batch in which any two rows are once apart.
         """
         forward = given_by("z", self.model.cell)
         whole = self.moved.forward(self.inputs, self.targets, self.state, masks=self.masks)[0].real

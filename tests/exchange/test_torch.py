@@ -14,7 +14,7 @@ from charrnn.exchange.pytorch import from_torch, to_torch
 from charrnn.training.optim import OPTIMIZERS, clip_by_norm, global_norm
 
 torch = pytest.importorskip("torch", reason="torch is optional; nothing but this comparison uses it")
-sys.path.append(str(Path(__file__).with_name("benchmarks")))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from beside_torch import curves  # noqa: E402
 from sides import first_weights, hold, twin, windows  # noqa: E402
 
@@ -22,13 +22,13 @@ torch.set_num_threads(1)  # of work this small more make none faster, and a busy
 
 SHAPE = (30, 5, 13, 11)  # T, B, H, V
 CELLS = ["rnn", "gru", "lstm"]
-FABLES = Path(__file__).parents[1] / "data" / "fables.txt"
+FABLES = Path(__file__).parents[2] / "data" / "fables.txt"
 
 
 def states_of(model, state):
     """The parts of a state (B, S) as PyTorch has them: a (L, B, H), of an LSTM then c (L, B, H)."""
     layers = model.states(state)
-    return [np.stack([layer[name] for layer in layers]) for name in layers[0]]
+    return [np.stack(parts) for parts in zip(*layers, strict=True)]
 
 
 def logits_of(network, x, states, masks=None):
