@@ -148,9 +148,10 @@ def test_the_lines_beside_the_plain_network_are_lines_of_the_layers():
         assert right in code
 
 
-def test_the_picture_is_the_one_that_its_program_draws():
-    assert (PACKAGE / "layers" / "tensor.svg").read_text("utf-8") == picture.drawing()
-    assert "(tensor.svg)" in DOCUMENT
+@pytest.mark.parametrize("name", picture.PICTURES)
+def test_each_picture_is_the_one_that_its_program_draws(name):
+    assert (PACKAGE / "layers" / name).read_text("utf-8") == picture.PICTURES[name]()
+    assert f"({name})" in DOCUMENT
 
 
 def test_the_gates_errors_in_float32_are_those_of_the_document():
