@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import (
     Commands,
     SavedConfig,
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     learned = training_part(Path(args.run), model) if args.novelty else None
     texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         if config.num_samples > 1:
             rng = np.random.default_rng(config.seed)
             for done in range(0, config.num_samples, AT_ONCE):
