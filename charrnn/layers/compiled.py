@@ -85,13 +85,13 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @kernel
-def tanh_forward(xW: Array, recurrent: Array, b_a: Array, a: Array) -> None:
+def tanh_forward(a: Array, recurrent: Array, b_a: Array) -> None:
     """F1 and F2 in one pass."""
     B, H = a.shape
     for row in range(B):
-        x, q, out = xW[row], recurrent[row], a[row]
+        z, q = a[row], recurrent[row]
         for j in range(H):
-            out[j] = tanh((x[j] + b_a[j]) + q[j])
+            z[j] = tanh((z[j] + b_a[j]) + q[j])
 
 
 @kernel

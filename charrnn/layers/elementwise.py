@@ -15,13 +15,12 @@ from charrnn.layers.array import Array
 
 
 def tanh_forward(
-    xW: Array,  # (B, H)
+    a: Array,  # (B, H): x⟨t⟩ W_ax as it comes in, a⟨t⟩ as it goes out
     recurrent: Array,  # (B, H): a⟨t−1⟩ W_aa
     b_a: Array,  # (H,)
-    a: Array,  # (B, H), written; may be ``xW`` itself
 ) -> None:
     """The activation of a step of the tanh cell (F1, F2)."""
-    z = np.add(xW, b_a, out=a)
+    z = np.add(a, b_a, out=a)
     z += recurrent  # (F1)
     np.tanh(z, out=a)  # (F2)
 

@@ -45,9 +45,11 @@ def recurrence_forward(
     W_aa = spread(W_aa)
     recurrent = np.empty((B, H), a.dtype)
     a[0] = a0
+    if not np.may_share_memory(xW, a):
+        a[1:] = xW
     for t in range(1, T + 1):
         np.matmul(a[t - 1], W_aa, out=recurrent)
-        kernels.tanh_forward(xW[t - 1], recurrent, b_a, a[t])  # F1, F2
+        kernels.tanh_forward(a[t], recurrent, b_a)  # F1, F2
     return a
 
 

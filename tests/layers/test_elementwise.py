@@ -13,7 +13,7 @@ import pytest
 from charrnn.layers import elementwise
 
 KERNELS = {
-    "tanh_forward": "xW recurrent b_a a",
+    "tanh_forward": "a recurrent b_a",
     "tanh_backward": "da a dz",
     "gru_gates": "k q b_a b_n before q_n a",
     "gru_gates_backward": "da before k q_n dq",
@@ -97,9 +97,9 @@ def test_tanh_over_the_whole_range(compiled, dtype):
     zeros = np.zeros(len(x), dtype)
 
     def tanh(x):
-        out = np.empty((1, len(x)), dtype)
-        compiled.tanh_forward(x[np.newaxis], zeros[np.newaxis], zeros, out)
-        return out[0]
+        a = x[np.newaxis].copy()
+        compiled.tanh_forward(a, zeros[np.newaxis], zeros)
+        return a[0]
 
     found, exact = tanh(x), np.tanh(x.astype(np.longdouble))
     np.testing.assert_array_equal(tanh(-x), -found)

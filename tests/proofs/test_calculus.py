@@ -127,7 +127,7 @@ def test_a_wrong_forward_line_is_seen(monkeypatch):
     source = inspect.getsource(elementwise)
     for line, wrong in (
         ("np.tanh(z, out=a)", "np.sin(z, out=a)"),
-        ("np.add(xW, b_a", "np.add(xW, 0 * b_a"),
+        ("np.add(a, b_a", "np.add(a, 0 * b_a"),
     ):
         namespace = {}
         exec(source.replace(line, wrong), namespace)
