@@ -13,7 +13,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charrnn.commands import bench, completion, derive, evaluate, gradcheck, look, page, plot, sample, train
+from charrnn.commands import (
+    bench,
+    completion,
+    derive,
+    evaluate,
+    export,
+    gradcheck,
+    import_,
+    look,
+    page,
+    plot,
+    sample,
+    train,
+)
 from charrnn.commands.flags import Command, Parser, kebab
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.errors import CharRNNError, Interrupted
@@ -28,6 +41,8 @@ COMMANDS: tuple[Command, ...] = (
     plot,
     page,
     look,
+    export,
+    import_,
     completion,
 )
 
