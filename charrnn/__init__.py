@@ -2,7 +2,7 @@
 
 from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
 from charrnn.errors import CharRNNError
-from charrnn.measures.evaluation import Evaluation, evaluate
+from charrnn.measures.evaluation import Evaluation, Score, evaluate, score_lines
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import load
 from charrnn.text.corpus import Corpus
@@ -16,9 +16,11 @@ __all__ = [
     "Evaluation",
     "GradcheckConfig",
     "SampleConfig",
+    "Score",
     "TrainConfig",
     "Vocabulary",
     "evaluate",
     "load",
+    "score_lines",
     "train",
 ]

@@ -11,13 +11,14 @@ from charrnn.commands.flags import Commands, add_command, add_json, add_settings
 from charrnn.commands.terminal import layers_checked, say, width
 from charrnn.config import DeriveConfig, flag
 from charrnn.errors import ConfigError, brief
+from charrnn.files import write_whole
 
 if TYPE_CHECKING:
     from charrnn.proofs.calculus import Proof
 
 
 # What has a network of its own, and the settings that it takes.
-LESSONS = {"answer": {"seed"}, "walk": set[str](), "flow": {"seed"}, "broken": set[str]()}
+LESSONS = {"page": {"seed"}, "answer": {"seed"}, "walk": set[str](), "flow": {"seed"}, "broken": set[str]()}
 
 
 def add_parser(commands: Commands) -> None:
@@ -37,6 +38,13 @@ def add_parser(commands: Commands) -> None:
         metavar="NAME",
         help="one rule, its numbers written out: 1, 2, 3W, 3A, 3W-rows, 3A-rows, 3W-vec, elementwise, "
         "softmax, bias, time, F1 to F4, B1 to B9",
+    )
+    what.add_argument(
+        "--page",
+        metavar="FILE.html",
+        type=path,
+        help="make a page on which the derivation moves: the tensor that folds into a product, a window "
+        "forward and back one equation at a time, exercises that it marks. It opens in any browser, offline",
     )
     what.add_argument(
         "--answer",
@@ -113,6 +121,8 @@ def teach(lesson: str, args: argparse.Namespace, seed: int) -> int:
         raise ConfigError(f"--{lesson} has no --json or --markdown form")
     for name in given(args, DeriveConfig).keys() - LESSONS[lesson]:
         raise ConfigError(f"{flag(name)} has no effect with --{lesson}, which has its own cell and sizes")
+    if lesson == "page":
+        return write_page(Path(args.page), seed)
     if lesson == "answer":
         replies = list(exercises.mark(Path(args.answer), np.random.default_rng(seed)))
     elif lesson == "broken" and args.named is not None:
@@ -124,6 +134,17 @@ def teach(lesson: str, args: argparse.Namespace, seed: int) -> int:
     for reply in replies:
         say(f"{reply.name}: {reply.text}")
     return 0 if all(reply.right for reply in replies) else 1
+
+
+def write_page(out: Path, seed: int) -> int:
+    """Make the lesson. Returns: the exit code."""
+    from charrnn.views.lesson import lesson_data
+    from charrnn.views.page import render
+
+    html = render(lesson_data(seed), "lesson", ("page", "lesson")).encode()
+    write_whole(out, lambda file: file.write(html))
+    say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")
+    return 0
 
 
 def of_rule(proofs: list["Proof"], name: str) -> list["Proof"]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from charrnn.commands.flags import (
@@ -21,14 +22,17 @@ from charrnn.commands.flags import (
     add_unknown,
     given,
 )
-from charrnn.commands.terminal import say
+from charrnn.commands.terminal import say, visible
 from charrnn.commands.texts import read_corpus, reading_of, text_of_run
 from charrnn.config import TextConfig, flag
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
-from charrnn.measures.evaluation import evaluate
+from charrnn.measures.evaluation import Score, evaluate, losses
+from charrnn.model.charrnn import CharRNN
 from charrnn.runs import load, read_note
 from charrnn.text.vocabulary import Tokens
+
+BEGINNING = 60  # characters of a text that are shown
 
 
 class EvalSettings(TextConfig, SavedConfig):
@@ -37,6 +41,10 @@ class EvalSettings(TextConfig, SavedConfig):
     split: Literal["train", "val", "test", "all"] | None = Field(
         default=None,
         description="the part to score, cut as in training (default: val, or all of a CORPUS given)",
+    )
+    by: Literal["line", "document", "character"] | None = Field(
+        default=None,
+        description="score each line by itself, from a state of zeros, or print what each character costs",
     )
 
 
@@ -67,6 +75,7 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score a text. Returns: the exit code."""
     config = EvalSettings(**given(args, EvalSettings))
+    check_by(config.by, baselines=args.baselines)
     folder = Path(args.run)
     model = load(folder, config.which)
     note = read_note(folder)
@@ -93,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
         raise RunError(
             f"the {split} part of {corpus.name} is empty or one character: nothing to score. See --split"
         )
+    if config.by:
+        print_scores(model, parts[split], config.by, as_json=args.json)
+        return 0
     score = evaluate(model, parts[split])
     counted: dict[str, float] = {}
     if args.baselines:
@@ -114,3 +126,43 @@ def run(args: argparse.Namespace) -> int:
     for name, loss in counted.items():
         print(f"{name:8}{loss:7.4f} nats ({loss / math.log(2):.4f} bits)")
     return 0
+
+
+def check_by(by: str | None, *, baselines: bool) -> None:
+    """Refuse a --by that cannot be."""
+    if by and baselines:
+        raise ConfigError(f"--baselines has no effect with --by {by}: leave one of them out")
+    if by == "document":
+        raise ConfigError("--by document: this run knows no documents; score its lines with --by line")
+
+
+def print_scores(model: CharRNN, tokens: Tokens, by: str, *, as_json: bool) -> None:
+    """Print a row for each line of a text, or each character but the first, numbered from 0."""
+    if by == "line":
+        texts = lines_of(model, tokens)
+        scores = [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
+    else:
+        texts = [tokens[i : i + 1] for i in range(1, len(tokens))]
+        scores = [Score(1, nats) for nats in losses(model, [tokens])[0].tolist()]
+    if not as_json:
+        say("   index  characters       nats  bits/char  text")
+    for index, (text, score) in enumerate(zip(texts, scores, strict=True)):
+        beginning, bits = model.vocabulary.decode(text[:BEGINNING]), score.bits_per_char
+        if as_json:
+            record = {"index": index, **asdict(score), "bits_per_char": bits, "text": beginning}
+            print(json.dumps(record))
+        else:
+            rate = "–" if bits is None else f"{bits:.4f}"
+            print(f"{index:8,}  {score.characters:10,}  {score.nats:9.4f}  {rate:>9}  {in_a_line(beginning)}")
+
+
+def lines_of(model: CharRNN, tokens: Tokens) -> list[Tokens]:
+    """The lines of a text, each with the newline that ends it."""
+    newline = model.vocabulary.encode("\n", ignore_unknown=True)
+    ends = np.flatnonzero(np.isin(tokens, newline)) + 1
+    return [line for line in np.split(tokens, ends) if len(line)]
+
+
+def in_a_line(text: str) -> str:
+    """A beginning of a text in a line of its own."""
+    return visible(text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t"))

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import Commands, add_command, add_corpus, add_json, add_settings, given, part_of
 from charrnn.commands.terminal import described, layers_checked, say, wrapped
 from charrnn.commands.texts import read_corpus
@@ -62,7 +62,7 @@ def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int
     if inputs.shape[1] < config.batch_size and not as_json:
         print(f"the text fills only {inputs.shape[1]} rows: --batch-size {config.batch_size} shrunk to that")
     rng = np.random.default_rng([config.seed, 1])
-    with threadpool_limits(1, "blas"), tqdm(disable=None, leave=False, unit="derivative") as bar:
+    with one_blas_thread(), tqdm(disable=None, leave=False, unit="derivative") as bar:
         how = config.method, bar.update, config.dropout, config.recompute_every
         window = GradientCheck(model, inputs, targets, rng, *how)
         quick = config.quick

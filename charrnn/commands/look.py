@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import numpy as np
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import (
     Commands,
     SavedConfig,
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.file is not None and args.text is not None:
         raise ConfigError("FILE and `text`: give one of them")
     texts = Texts(args, read_note(folder), load(folder, config.which))
-    with threadpool_limits(1, "blas"):  # more would wait for one another between small products
+    with one_blas_thread():  # more would wait for one another between small products
         if args.units:
             units = [unit for unit in name_units(texts.model, texts.to_study()) if unit.is_named]
             return list_units(units, texts.model, as_json=args.json)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import Commands, SavedConfig, add_command, add_settings, given, path
 from charrnn.commands.terminal import say
 from charrnn.commands.texts import parts_of_run
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     for folder in map(Path, args.runs):
         model = load(folder, config.which)
         parts = parts_to_show(folder, model, args.text)
-        with threadpool_limits(1, "blas"):  # more would wait for one another between small products
+        with one_blas_thread():  # more would wait for one another between small products
             runs.append(run_data(folder, model, parts, config.which, config.precision))
     html = render({"runs": runs}).encode()
     write_whole(out, lambda file: file.write(html))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import Commands, add_command, add_settings, given, path
 from charrnn.commands.terminal import say, warn
 from charrnn.commands.texts import parts_of_run
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     what, runs = PlotSettings(**given(args, PlotSettings)).what, [Path(run) for run in args.runs]
     named = plotting.names(runs)
-    with threadpool_limits(1, "blas"):  # more would wait for one another between small products
+    with one_blas_thread():  # more would wait for one another between small products
         if what in (None, "loss"):
             curves = [(name, curves_of(folder)) for name, folder in zip(named, runs, strict=True)]
             figure = plotting.draw_loss(curves, beside_of_all(runs)) if what else plotting.draw_sheet(curves)

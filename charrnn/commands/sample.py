@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import (
     Commands,
     SavedConfig,
@@ -25,6 +25,7 @@ from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError
 from charrnn.files import read_small
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
+from charrnn.model.sampling import generators
 from charrnn.runs import load
 
 AT_ONCE = 64  # texts of one drawing
@@ -77,12 +78,12 @@ def run(args: argparse.Namespace) -> int:
     learned = training_part(Path(args.run), model) if args.novelty else None
     texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         if config.num_samples > 1:
-            rng = np.random.default_rng(config.seed)
+            rngs = generators(config.seed)
             for done in range(0, config.num_samples, AT_ONCE):
                 count = min(AT_ONCE, config.num_samples - done)
-                for text in model.draw_many(prime, count, config, rng):
+                for text in model.draw_many(prime, config, list(islice(rngs, count))):
                     writer.write(decode(prime) + decode(text) + b"\n")
                     if args.novelty:
                         texts.append(text)

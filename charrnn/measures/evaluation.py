@@ -1,19 +1,21 @@
 """How good a model is: its loss over a whole text, every character scored once."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.errors import TextError
-from charrnn.layers import cross_entropy_forward
+from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
 
 WARM_UP = 256  # characters that a row reads before its first scored one
 ROWS = 32
+SIDE_BY_SIDE = 64  # texts read at once
 CHUNK = 2**26  # bytes of activations and logits held at once
 
 
@@ -35,7 +37,20 @@ class Evaluation:
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
-def evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts one text of several."""
+
+    characters: int  # that were scored
+    nats: float  # their sum
+
+    @property
+    def bits_per_char(self) -> float | None:
+        """None for a text without a character to score."""
+        return self.nats / self.characters / math.log(2) if self.characters else None
+
+
+def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
     """Score a text from its first character to its last, with the state carried.
 
     A long text is read in up to 32 rows side by side. Each row but the first starts by reading the 256
@@ -43,14 +58,15 @@ def evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     further back. A text of up to 2,048 characters is read in one row.
 
     Arguments:
-        tokens: (n,) integers in 0…V−1, n ≥ 2; they may be mapped into memory.
+        text: a text, or the tokens of one: (n,) integers in 0…V−1, n ≥ 2, which may be mapped into memory.
 
     Returns: the mean loss and the accuracy over the n−1 characters after the first.
 
     Raises:
-        TextError: the text has fewer than two characters.
+        TextError: the text has fewer than two characters, or one that the model does not know.
     """
-    with threadpool_limits(1, "blas"):  # for products this small, threads cost more than they bring
+    tokens = encoded(model, text, "text")
+    with one_blas_thread():  # for products this small, threads cost more than they bring
         return _evaluate(model, tokens)
 
 
@@ -85,3 +101,70 @@ def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
         loss, _ = cross_entropy_forward(logits, y, out=logits)
         total += float(loss) * y.size
     return Evaluation(n, total / n, hits / n)
+
+
+def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
+    """Score several texts, each by itself from a state of zeros, side by side.
+
+    The first character of a text has nothing to be predicted from and is not scored.
+
+    Raises:
+        TextError: ``lines`` is no list of texts, or one has a character that the model does not know.
+    """
+    if isinstance(lines, str | bytes):
+        raise TextError("lines is one text; expected a list of texts: score_lines(model, text.splitlines())")
+    texts = [encoded(model, line, f"lines[{i}]") for i, line in enumerate(lines)]
+    return [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
+
+
+def encoded(model: CharRNN, text: str | bytes | Tokens, what: str) -> Tokens:
+    """The tokens of a text; those given as they are."""
+    if isinstance(text, str | bytes):
+        return model.vocabulary.encode(text)
+    if not isinstance(text, np.ndarray) or text.ndim != 1 or text.dtype.kind not in "iu":
+        raise TextError(f"{what} is a {type(text).__name__}; expected a text, or an array (n,) of its tokens")
+    return text
+
+
+def losses(model: CharRNN, texts: Sequence[Tokens], start: int | None = None) -> list[Array]:
+    """What each character of several texts costs, in nats; each text is read from a state of zeros.
+
+    The texts are read up to 64 side by side, of nearly one length, the shorter ones padded.
+
+    Arguments:
+        texts: (n,) integers in 0…V−1 each.
+        start: the character that is read before the first one of each text, so that it is scored too; with
+            None it is not.
+
+    Returns: for each text n losses in double precision, n−1 without a start.
+    """
+    before = np.array([] if start is None else [start], np.intp)
+    result = [np.zeros(max(0, len(before) + len(text) - 1)) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    with one_blas_thread():
+        for first in range(0, len(texts), SIDE_BY_SIDE):
+            rows = [i for i in order[first : first + SIDE_BY_SIDE] if len(result[i])]
+            if rows:
+                _fill(model, [texts[i] for i in rows], before, [result[i] for i in rows])
+    return result
+
+
+def _fill(model: CharRNN, texts: Sequence[Tokens], before: Array, nats: Sequence[Array]) -> None:
+    """Write the losses of some texts, the longest first, to ``nats``."""
+    longest, B = len(nats[0]), len(texts)
+    T = min(longest, max(1, CHUNK // model.bytes_per_step(B)))
+    state, space = model.initial_state(B), model.space(T, B)
+    for t in range(0, longest, T):
+        steps = min(T, longest - t)
+        read = np.zeros((steps + 1, B), np.intp)
+        for row, text in enumerate(texts):
+            lead = before[t : t + steps + 1]
+            at = max(0, t - len(before))
+            piece = np.concatenate((lead, text[at : at + steps + 1 - len(lead)].astype(np.intp)))
+            read[: len(piece), row] = piece
+        logits, state = model.logits(read[:-1], state, space)
+        logits = logits - logits.max(axis=-1, keepdims=True).astype(float)
+        right = np.take_along_axis(logits, read[1:, :, np.newaxis], axis=-1)[..., 0]
+        cost = np.log(np.exp(logits, out=logits).sum(axis=-1)) - right  # (T, B)
+        for row, of_text in enumerate(nats):
+            of_text[t : t + steps] = cost[: max(0, len(of_text) - t), row]

@@ -1,7 +1,7 @@
 """CharRNN: a network with a vocabulary."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Self, Unpack
 
@@ -15,7 +15,7 @@ from charrnn.model import segments
 from charrnn.model.initial import draw_weights
 from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
-from charrnn.model.sampling import generate, until
+from charrnn.model.sampling import generate, generators, until
 from charrnn.notebook import panel, table
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
@@ -163,17 +163,21 @@ class CharRNN(Network):
         else with a character drawn evenly.
         """
         stop = self._stop(config)
-        drawn = generate(self, self._start(prime), config, np.random.default_rng(config.seed))
+        drawn = generate(self, self._start(prime), config, [next(generators(config.seed))])
         return until(map(int, islice(drawn, config.length)), stop)
 
     def draw_many(
-        self, prime: Tokens, num_samples: int, config: SampleConfig, rng: np.random.Generator
+        self, prime: Tokens, config: SampleConfig, rngs: Sequence[np.random.Generator]
     ) -> list[list[int]]:
-        """Draw several texts at once, which is much faster than one by one; each as ``draw`` does."""
+        """Draw several texts at once, which is much faster than one by one; each as ``draw`` does.
+
+        Arguments:
+            rngs: a generator for each text, such as those of ``sampling.generators``.
+        """
         stop = self._stop(config)
-        texts: list[list[int]] = [[] for _ in range(num_samples)]
+        texts: list[list[int]] = [[] for _ in rngs]
         running = texts
-        for tokens in islice(generate(self, self._start(prime), config, rng, num_samples), config.length):
+        for tokens in islice(generate(self, self._start(prime), config, rngs), config.length):
             for text, token in zip(texts, np.atleast_1d(tokens).tolist(), strict=True):
                 text.append(token)
             if stop:

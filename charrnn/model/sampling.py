@@ -6,6 +6,7 @@ left is scaled to sum to one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -48,10 +49,21 @@ def weights(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: floa
     return w
 
 
-def draw(w: Array, rng: np.random.Generator) -> Array | int:
+def generators(seed: int | None) -> Iterator[np.random.Generator]:
+    """A generator for each of the texts of a seed, the first of which is the seed's own."""
+    root = np.random.SeedSequence(seed)
+    for number in count():
+        key = (number,) if number else ()
+        yield np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=key))
+
+
+def draw(w: Array, rngs: Sequence[np.random.Generator]) -> Array | int:
     """One character in proportion to weights (V,), or one from each row of (N, V).
 
     It inverts the cumulative sum. A character whose weight is zero is never drawn.
+
+    Arguments:
+        rngs: a generator for each row. One number is drawn from each.
 
     Returns: an integer, or (N,) integers.
     """
@@ -59,8 +71,8 @@ def draw(w: Array, rng: np.random.Generator) -> Array | int:
     total = cumulative[..., -1]
     last: int = w.shape[-1] - 1
     if w.ndim == 1:
-        return min(int(cumulative.searchsorted(rng.random() * total, side="right")), last)
-    u = rng.random(len(w)) * total
+        return min(int(cumulative.searchsorted(rngs[0].random() * total, side="right")), last)
+    u = np.array([rng.random() for rng in rngs]) * total
     tokens: Array = np.minimum((cumulative <= u[:, np.newaxis]).sum(axis=-1), last)
     return tokens
 
@@ -93,17 +105,19 @@ def stepper(network: Network, num_texts: int = 1) -> Step:
 
 
 def generate(
-    network: Network, prime: Array, config: SampleConfig, rng: np.random.Generator, num_texts: int = 1
+    network: Network, prime: Array, config: SampleConfig, rngs: Sequence[np.random.Generator]
 ) -> Iterator[Array | int]:
     """Draw characters without end, each one read back in before the next.
 
     Arguments:
         prime: (n,) integers in 0…V−1, what each text continues; with none, the first character is drawn
             evenly.
-        rng: the only source of chance.
+        rngs: the only source of chance, one for each of N texts, so that a text does not depend on how many
+            others are drawn.
 
     Yields: a character, an integer; of N texts one for each (N,).
     """
+    num_texts = len(rngs)
     state, logits = network.initial_state(1), np.zeros((1, network.V), network.dtype)
     for start in range(0, len(prime), PIECE):
         window, state = network.logits(prime[start : start + PIECE, np.newaxis].astype(np.intp), state)
@@ -114,7 +128,7 @@ def generate(
         logits, state = (np.repeat(rows, num_texts, axis=0) for rows in (logits, state))
     step = stepper(network, num_texts)
     while True:
-        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p), rng)
+        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p), rngs)
         yield tokens
         logits, state = step(tokens, state)
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from charrnn.blas import one_blas_thread
 from charrnn.errors import WorkerError
 from charrnn.layers import Array
 from charrnn.model import CharRNN, segments
@@ -117,7 +117,7 @@ class Shards:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # what has begun ends, should a worker fail to start
-            stack.enter_context(threadpool_limits(1, "blas"))
+            stack.enter_context(one_blas_thread())
             if len(self._rows) > 1:
                 self._memory = Memory(self._model, self._plan)
             for i, rows in enumerate(self._rows[1:]):
@@ -376,7 +376,7 @@ def work() -> None:
     words, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing else may come between the replies
     ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
-    with suppress(*ended), threadpool_limits(1, "blas"):
+    with suppress(*ended), one_blas_thread():
         model, plan, file, index, rows = pickle.load(words)
         memory = Memory(model, plan, file)
         model.parameters = model.parameters.like(memory.parameters)

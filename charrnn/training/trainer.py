@@ -328,7 +328,7 @@ class Trainer:
     def sample(self) -> str:
         """A short text drawn from the model as it stands, the same whenever the run comes to this step."""
         rng = np.random.default_rng([self.config.seed, self.state.step])
-        (text,) = self.model.draw_many(self.corpus.tokens[:0], 1, SampleConfig(length=SAMPLE_LENGTH), rng)
+        (text,) = self.model.draw_many(self.corpus.tokens[:0], SampleConfig(length=SAMPLE_LENGTH), [rng])
         return self.model.vocabulary.decode(text)
 
     def say_if_finished(self) -> None:

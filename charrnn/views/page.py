@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -42,16 +43,14 @@ NEW_CONTENT = {"rnn": 0, "gru": 2, "lstm": 2}  # the gate of W_aa that writes it
 BEFORE = 100  # characters read before those steps, so that no state is that of a text's start
 
 
-def render(data: dict[str, Any]) -> str:
-    """The page of these data: page.html with the style, the script and the data in their places.
+def render(data: dict[str, Any], name: str = "page", styles: Sequence[str] = ("page",)) -> str:
+    """The page of these data: NAME.html with the styles, NAME.js and the data in their places.
 
     The page may run this script and use this style, known by their hashes, and nothing else: it can load
     nothing and send nothing.
     """
-    folder = resources.files(__package__)
-    html, style, script = (
-        folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
+    style = "\n".join(asset(f"{part}.css") for part in styles)
+    html, script = asset(f"{name}.html"), asset(f"{name}.js")
     places = {
         "STYLE_HASH": source_hash(style),
         "SCRIPT_HASH": source_hash(script),
@@ -60,6 +59,11 @@ def render(data: dict[str, Any]) -> str:
         "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{([A-Z_]+)\}\}", lambda place: places[place[1]], html)
+
+
+def asset(name: str) -> str:
+    """A file that stands beside this module."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def source_hash(source: str) -> str:

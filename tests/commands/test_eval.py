@@ -63,3 +63,35 @@ def test_folders_that_are_no_runs_and_files_that_are_damaged(cli, run_folder, tm
         assert (outcome.code, outcome.out) == (2, "")
         assert "best.npz: damaged" in outcome.err
     assert cli(command, broken, "--which", "last").code == 0
+
+
+def test_scores_by_line_and_by_character(cli, run_folder, tmp_path):
+    text, model = "the hen\n\nthe fox who knew", charrnn.load(run_folder)
+    (tmp_path / "other.txt").write_text(text)
+    rows = cli("eval", run_folder, tmp_path / "other.txt", "--by", "line", "--json").out.splitlines()
+    rows, lines = list(map(json.loads, rows)), text.splitlines(keepends=True)
+    assert [row["text"] for row in rows] == lines
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert [row["characters"] for row in rows] == [len(line) - 1 for line in lines]
+    assert rows[1]["bits_per_char"] is None
+    scores = charrnn.score_lines(model, lines)
+    assert [row["nats"] for row in rows] == [score.nats for score in scores]
+    table = cli("eval", run_folder, tmp_path / "other.txt", "--by", "line").out.splitlines()
+    assert len(table) == 4
+    assert table[1].endswith(r"  the hen\n")
+    rows = cli("eval", run_folder, tmp_path / "other.txt", "--by", "character", "--json").out.splitlines()
+    rows = list(map(json.loads, rows))
+    assert "".join(row["text"] for row in rows) == text[1:]
+    whole = json.loads(cli("eval", run_folder, tmp_path / "other.txt", "--json").out)
+    assert sum(row["nats"] for row in rows) == pytest.approx(whole["loss"] * whole["characters"], rel=1e-5)
+
+
+def test_scores_that_cannot_be_printed(cli, run_folder):
+    for words, message in [
+        (["--by", "document"], "this run knows no documents"),
+        (["--by", "line", "--baselines"], "--baselines has no effect with --by line"),
+        (["--by", "word"], "--by word: should be"),
+    ]:
+        outcome = cli("eval", run_folder, *words)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert message in outcome.err

@@ -1,13 +1,16 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import mapped_memory
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import charrnn
-from charrnn.measures.evaluation import ROWS, WARM_UP, Evaluation
+from charrnn.blas import one_blas_thread
+from charrnn.measures.evaluation import ROWS, WARM_UP, Evaluation, Score, losses
 from charrnn.model.sampling import stepper
 from charrnn.text.streams import release
 
@@ -102,3 +105,56 @@ def test_a_mapped_text_is_scored_as_it_is_and_does_not_stay_in_memory(model, tmp
     monkeypatch.setattr("charrnn.measures.evaluation.release", watched)
     charrnn.evaluate(model, mapped)
     assert 0 < most < before + 2  # of 4 MB
+
+
+def test_texts_scored_side_by_side_are_scored_as_each_is_alone(model, monkeypatch):
+    texts = [
+        "".join(np.random.default_rng(n).choice(list("abcdefg"), n)) for n in [0, 1, 2, 50, 3, *range(80)]
+    ]
+    scores = charrnn.score_lines(model, texts)
+    monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", 7 * model.bytes_per_step(64))
+    for text, score, again in zip(texts, scores, charrnn.score_lines(model, texts), strict=True):
+        assert score.characters == max(0, len(text) - 1)
+        assert again == Score(score.characters, pytest.approx(score.nats, rel=1e-12))
+        if len(text) > 1:
+            alone = charrnn.evaluate(model, text)
+            assert score.nats == pytest.approx(alone.loss * alone.characters, rel=1e-12)
+    assert scores[0] == Score(0, 0)
+    assert scores[0].bits_per_char is None
+
+
+@pytest.mark.parametrize("chunk", [2**26, 1])
+def test_with_a_start_the_first_character_is_scored_too(model, chunk, monkeypatch):
+    monkeypatch.setattr("charrnn.measures.evaluation.CHUNK", chunk)
+    texts = [np.array([1, 2, 3]), np.array([], int), np.array([4])]
+    with_start = losses(model, texts, start=6)
+    assert [len(nats) for nats in with_start] == [3, 0, 1]
+    np.testing.assert_allclose(with_start[0], losses(model, [np.array([6, 1, 2, 3])])[0], rtol=1e-12)
+
+
+def test_what_is_no_text_is_named(model):
+    for wrong, message in [
+        (lambda: charrnn.evaluate(model, ["ab", "cd"]), "text is a list"),
+        (lambda: charrnn.score_lines(model, "abc"), "lines is one text"),
+        (lambda: charrnn.score_lines(model, ["ab", 3]), r"lines\[1\] is a int"),
+        (lambda: charrnn.score_lines(model, ["ab", "x"]), "does not know 'x'"),
+    ]:
+        with pytest.raises(charrnn.CharRNNError, match=message):
+            wrong()
+
+
+def test_blas_has_its_threads_back_after_use_from_several_threads(model):
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before, first, second = threads(), one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)  # the first to come is the first to go
+        assert threads() == [1] * len(before)
+        second.__exit__(None, None, None)
+        assert threads() == before
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda text: charrnn.evaluate(model, text), ["abcdefg" * 100] * 40))
+        assert threads() == before

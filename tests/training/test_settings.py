@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import PROVERB, Told
 
 import charrnn
 from charrnn.errors import DivergedError
+from charrnn.model.sampling import generators
 
 SHARED = {
     "hidden_size": 8,
@@ -170,8 +172,8 @@ def test_a_setting_of_sampling_changes_the_text(run_folder, cli, way, name):
         if way == "sample":
             return model.sample(**settings)
         if way == "draw_many":
-            config, rng = charrnn.SampleConfig(**settings), np.random.default_rng(settings["seed"])
-            (_, text) = model.draw_many(model.vocabulary.encode("\n"), 2, config, rng)
+            config, rngs = charrnn.SampleConfig(**settings), generators(settings["seed"])
+            (_, text) = model.draw_many(model.vocabulary.encode("\n"), config, list(islice(rngs, 2)))
             return model.vocabulary.decode(text)
         flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", value)]
         return cli("sample", run_folder, *flags).out
