@@ -13,12 +13,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charrnn.commands import bench, derive, evaluate, gradcheck, look, page, plot, sample, train
+from charrnn.commands import (
+    bench,
+    completion,
+    derive,
+    evaluate,
+    export,
+    gradcheck,
+    import_,
+    look,
+    page,
+    plot,
+    sample,
+    train,
+)
 from charrnn.commands.flags import Command, Parser, kebab
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.errors import CharRNNError, Interrupted
 
-COMMANDS: tuple[Command, ...] = (train, sample, evaluate, gradcheck, derive, bench, plot, page, look)
+COMMANDS: tuple[Command, ...] = (
+    train,
+    sample,
+    evaluate,
+    gradcheck,
+    derive,
+    bench,
+    plot,
+    page,
+    look,
+    export,
+    import_,
+    completion,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +98,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
+    parser.set_defaults(parser=parser)  # for charrnn completion, which describes it
     return parser, commands.choices
 
 

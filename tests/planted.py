@@ -3,7 +3,7 @@
 import inspect
 
 from charrnn import layers
-from charrnn.layers import dropout, elementwise, gru, inputs, lstm, recurrence, softmax
+from charrnn.layers import dropout, elementwise, gru, inputs, lstm, recurrence, reset, softmax
 from charrnn.model import sampling, segments
 
 # A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
@@ -55,6 +55,36 @@ PLANTED = {
     }),
     "DB1": (dropout, "dropout_backward", {
         "dd *= m": ["pass", "dd *= -m", "dd *= m[::-1]", "dd *= m > 0", "dd *= m * (1 + 1e-9)"],
+    }),
+    "RB1": (recurrence, "recurrence_backward", {
+        "reset_backward(future, rho, t + 1)": ["pass", "reset_backward(future, rho, t)", "reset_backward(future, rho, T - 1)"],
+    }),
+    "RB1 of the GRU": (gru, "gru_backward", {
+        "reset_backward(future, rho, t + 1)\n": ["pass\n", "reset_backward(future, rho, t)\n"],
+        "reset_backward(future, rho, t + 1)  # (RB1)": ["pass", "reset_backward(future, rho, t)"],
+    }),
+    "RB1 of the LSTM": (lstm, "lstm_backward", {
+        "reset_backward(future, rho, t + 1)": ["pass", "reset_backward(future, rho, t)"],
+    }),
+    "RB2": (lstm, "lstm_backward", {
+        "reset_backward(after, rho, t + 1)": ["pass", "reset_backward(after, rho, t)"],
+        "reset_past(c, rho)": ["pass"],
+    }),
+    "RB3": (recurrence, "recurrence_backward", {
+        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, T - 1)"],
+    }),
+    "RB3 of the GRU": (gru, "gru_backward", {
+        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, T - 1)"],
+    }),
+    "RB3 of the LSTM": (lstm, "lstm_backward", {
+        "reset_backward(da0, rho, 0)": ["pass"],
+        "reset_backward(dc0, rho, 0)": ["pass"],
+    }),
+    "RB": (reset, "reset_backward", {
+        "dp *= rho[t, :, np.newaxis]": ["pass", "dp *= ~rho[t, :, np.newaxis]", "dp *= rho[t, ::-1, np.newaxis]", "dp *= rho[t, :, np.newaxis] * (1 + 1e-9)"],
+    }),
+    "RB4": (reset, "reset_past", {
+        "a[:-1][~rho] = 0": ["pass", "a[1:][~rho] = 0", "a[:-1][rho] = 0", "a[:-1][~rho] = 1e-9"],
     }),
     "GB1": (gru, "gru_backward", {
         "np.matmul(dq[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t + 1], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t + 1], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
@@ -143,14 +173,14 @@ PATHS = [
         "masks = draw_masks(segment) if draw_masks else None": ["masks = None", "masks = draw_masks(segments[0])[:, : len(y[segment])] if draw_masks else None", "masks = draw_masks(segment)[::, ::-1] if draw_masks else None"],
         "zip(reversed(segments), reversed(states), strict=True)": ["zip(segments, states, strict=True)", "zip(reversed(segments), states, strict=True)", "zip(segments, reversed(states), strict=True)"],
         "states.append(space.first(K).state)": ["states.append(state)", "states.insert(1, space.first(K).state)", "states.append(space.first(K).state * (1 + 1e-9))"],
-        "network.activations(x[segment], states[-1]": ["network.activations(x[segment], states[0]"],
+        "x[segment], states[-1], space": ["x[segment], states[0], space"],
         "for t in range(0, T, K)]": ["for t in range(0, T - 1, K)]"],
         "if future is None:": ["if True:"],
         "total += share * float(loss)": ["total += float(loss)", "total = float(loss)"],
         "g.flat += of_segment.flat": ["g.flat[...] = of_segment.flat", "g.flat += of_segment.flat * (1 + 1e-9)"],
     }),
     ("segments", segments, "loss_and_gradients", {"num_layers": 2}, {
-        "space.first(K), draw_masks and draw_masks(segment))": ["space.first(K), None)", "space.first(K), draw_masks and draw_masks(segments[0]))"],
+        "space.first(K), draw_masks and draw_masks(segment),": ["space.first(K), None,", "space.first(K), draw_masks and draw_masks(segments[0]),"],
     }),
     ("step", sampling, "stepper", {"num_layers": 3, "embedding_size": 4}, {
         'p["W_ex"] @ p["W_ax"] if': ['p["W_ex"] @ p["W_ax"] * 1.1 if'],
@@ -192,9 +222,9 @@ PATH_ERRORS = [
 
 def network(tag):
     """The settings of a network that computes the equation of a tag."""
-    if tag[0] == "G" or tag == "B7 of the GRU":
+    if tag[0] == "G" or tag.endswith(" of the GRU"):
         return {"cell": "gru"}
-    if tag[0] == "L":
+    if tag[0] == "L" or tag.endswith(" of the LSTM") or tag == "RB2":
         return {"cell": "lstm"}
     return STACK if tag in ("DB1", "B6 of rows") else {}
 
@@ -210,6 +240,7 @@ def in_the_modules(monkeypatch, **functions):
             inputs,
             lstm,
             recurrence,
+            reset,
             softmax,
             segments,
             sampling,

@@ -42,7 +42,7 @@ class EvalSettings(TextConfig, SavedConfig):
         default=None,
         description="the part to score, cut as in training (default: val, or all of a CORPUS given)",
     )
-    by: Literal["line", "document", "character"] | None = Field(
+    by: Literal["line", "character"] | None = Field(
         default=None,
         description="score each line by itself, from a state of zeros, or print what each character costs",
     )
@@ -132,8 +132,6 @@ def check_by(by: str | None, *, baselines: bool) -> None:
     """Refuse a --by that cannot be."""
     if by and baselines:
         raise ConfigError(f"--baselines has no effect with --by {by}: leave one of them out")
-    if by == "document":
-        raise ConfigError("--by document: this run knows no documents; score its lines with --by line")
 
 
 def print_scores(model: CharRNN, tokens: Tokens, by: str, *, as_json: bool) -> None:

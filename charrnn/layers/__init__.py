@@ -9,7 +9,7 @@ run on float32, on float64 and on complex128 arrays alike.
 
 Rows are examples and time comes first: an activation a⟨t⟩ is (B, H), a window of them (T, B, H).
 The tags in the comments are the equations that DERIVATION.md derives: F1–F4 and B1–B9 of the tanh cell and
-all that is common, GF and GB of the GRU, LF and LB of the LSTM, DF and DB of dropout.
+all that is common, GF and GB of the GRU, LF and LB of the LSTM, DF and DB of dropout, RF and RB of resets.
 
 The network chains an input side, a cell and an output side, and asks each cell for the same things
 (``cell.Cell``): a new one is one file here and one line in ``CELLS``.
@@ -36,6 +36,7 @@ from charrnn.layers.recurrence import (
     recurrence_backward_weights,
     recurrence_forward,
 )
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 from charrnn.layers.softmax import (
     cross_entropy_backward,
     cross_entropy_forward,
@@ -86,5 +87,8 @@ __all__ = [
     "recurrence_backward",
     "recurrence_backward_weights",
     "recurrence_forward",
+    "reset_backward",
+    "reset_forward",
+    "reset_past",
     "softmax_forward",
 ]

@@ -64,10 +64,18 @@ class Cell(ABC, Generic[M]):
         """Uninitialised memory for a window."""
 
     @abstractmethod
-    def forward(self, before: States, w: Weights, memory: M, kernels: ModuleType = elementwise) -> None:
+    def forward(
+        self,
+        before: States,
+        w: Weights,
+        memory: M,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
+    ) -> None:
         """Fill the memory of a window, given its ``xW`` and the states before it.
 
         Arguments:
+            rho: (T, B) booleans, False where a row begins a document: it forgets its state before that step.
             kernels: the module of the element-wise functions, one of ``layers.kernels``.
         """
 
@@ -79,6 +87,7 @@ class Cell(ABC, Generic[M]):
         w: Weights,
         dz: Array,  # (T, B, G·H), written
         future: States | None = None,
+        rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         """Backpropagate through every step of the window.
@@ -86,8 +95,10 @@ class Cell(ABC, Generic[M]):
         Arguments:
             da: what the loss at each step sends to that step's activation alone.
             dz: the gradient of what the product with W_aa goes into.
+            memory: of that forward pass; its states are overwritten where a row was reset.
             future: the gradients of the states after the window; None where nothing follows it.
             kernels: as in ``forward``.
+            rho: what the forward pass was given.
 
         Returns: the gradients of the states before the window.
         """

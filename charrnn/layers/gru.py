@@ -32,6 +32,7 @@ from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.recurrence import spread
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def gru_forward(
@@ -43,9 +44,10 @@ def gru_forward(
     a: Array | None = None,  # (T+1, B, H)
     q_n: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 3H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array]:
-    """All activations and gates of a window (GF1–GF5).
+    """All activations and gates of a window (GF1–GF5; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. σ(z) is computed
     as ½ tanh(z/2) + ½, with the half inside multiplied into the weights before the loop.
@@ -64,21 +66,23 @@ def gru_forward(
     if gates is not xW:
         gates[...] = xW
     for t in range(1, T + 1):
-        np.matmul(a[t - 1], W_aa, out=q)
-        kernels.gru_gates(gates[t - 1], q, b_a, b_n, a[t - 1], q_n[t - 1], a[t])  # GF1–GF5
+        past = reset_forward(a[t - 1], rho, t - 1)
+        np.matmul(past, W_aa, out=q)
+        kernels.gru_gates(gates[t - 1], q, b_a, b_n, past, q_n[t - 1], a[t])  # GF1–GF5
     return a, q_n, gates
 
 
 def gru_backward(
     da: Array,  # (T, B, H), overwritten
-    a: Array,  # (T+1, B, H)
+    a: Array,  # (T+1, B, H), overwritten where a row is reset
     q_n: Array,  # (T, B, H), overwritten
     gates: Array,  # (T, B, 3H)
     W_aa: Array,  # (H, 3H)
     dz: Array | None = None,  # (T, B, 3H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array]:
-    """Backpropagation through every time step of the window (GB1–GB5, GB8).
+    """Backpropagation through every time step of the window (GB1–GB5, GB8; RB1, RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole.
     dz differs from dq in dz_n alone, which takes the memory of ``q_n``.
@@ -90,15 +94,19 @@ def gru_backward(
     dq = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future = np.empty((B, H), da.dtype)
+    reset_past(a, rho)
     for t in range(T - 1, -1, -1):
         if t < T - 1:  # nothing after the window sends anything back
             np.matmul(dq[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)
             da[t] += future
             np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (GB1)
         kernels.gru_gates_backward(da[t], a[t], gates[t], q_n[t], dq[t])  # GB2–GB5
     da0 = np.matmul(dq[0], W_aaT)
     da0 += da[0] * gates[0, :, H : 2 * H]  # (GB8)
+    reset_backward(da0, rho, 0)  # (RB3)
     return dq, da0
 
 
@@ -176,10 +184,15 @@ class GRU(Cell[GRUMemory]):
         )
 
     def forward(
-        self, before: States, w: Weights, memory: GRUMemory, kernels: ModuleType = elementwise
+        self,
+        before: States,
+        w: Weights,
+        memory: GRUMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> None:
         (a0,) = before
-        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory, kernels=kernels)
+        gru_forward(memory.xW, a0, w["W_aa"], w["b_a"], w["b_n"], *memory, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -188,11 +201,12 @@ class GRU(Cell[GRUMemory]):
         w: Weights,
         dz: Array,
         future: States | None = None,
+        rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, kernels=kernels)
+        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: GRUMemory, dw: Weights) -> None:

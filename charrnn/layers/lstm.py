@@ -30,6 +30,7 @@ from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
 from charrnn.layers.elementwise import parts, scale
 from charrnn.layers.recurrence import recurrence_backward_weights, spread
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def lstm_forward(
@@ -42,9 +43,10 @@ def lstm_forward(
     c: Array | None = None,  # (T+1, B, H)
     tanh_c: Array | None = None,  # (T, B, H)
     gates: Array | None = None,  # (T, B, 4H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array, Array]:
-    """All activations, cells and gates of a window (LF1–LF4).
+    """All activations, cells and gates of a window (LF1–LF4; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``gates`` itself, and is overwritten then. As
     σ(z) = ½ tanh(z/2) + ½, every gate is s tanh(s z) + 1 − s, with s = 1 for g and ½ for the others: one
@@ -65,22 +67,24 @@ def lstm_forward(
     if gates is not xW:
         gates[...] = xW
     for t in range(1, T + 1):
-        np.matmul(a[t - 1], W_aa, out=recurrent)
-        kernels.lstm_gates(gates[t - 1], recurrent, b_a, c[t - 1], c[t], tanh_c[t - 1], a[t])  # LF1–LF4
+        np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
+        past = reset_forward(c[t - 1], rho, t - 1)
+        kernels.lstm_gates(gates[t - 1], recurrent, b_a, past, c[t], tanh_c[t - 1], a[t])  # LF1–LF4
     return a, c, tanh_c, gates
 
 
 def lstm_backward(
     da: Array,  # (T, B, H), overwritten
-    c: Array,  # (T+1, B, H)
+    c: Array,  # (T+1, B, H), overwritten where a row is reset
     tanh_c: Array,  # (T, B, H), overwritten
     gates: Array,  # (T, B, 4H)
     W_aa: Array,  # (H, 4H)
     dc: Array | None = None,  # (B, H)
     dz: Array | None = None,  # (T, B, 4H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array]:
-    """Backpropagation through every time step of the window (LB1–LB5).
+    """Backpropagation through every time step of the window (LB1–LB5; RB1–RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole;
     so does dc⟨t⟩, in the memory of ``tanh_c``. ``dc`` is what comes back to c⟨T⟩ from after the window.
@@ -91,13 +95,18 @@ def lstm_backward(
     dz = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
     future, after = np.empty((B, H), da.dtype), dc
+    reset_past(c, rho)
     for t in range(T - 1, -1, -1):
         if t < T - 1:  # dz⟨T+1⟩ = 0
             np.matmul(dz[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (LB1)
             after = np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
+            reset_backward(after, rho, t + 1)  # (RB2)
         kernels.lstm_gates_backward(da[t], gates[t], c[t], tanh_c[t], after, dz[t])  # LB2–LB4
     da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]  # (LB5)
+    reset_backward(da0, rho, 0)
+    reset_backward(dc0, rho, 0)  # (RB3)
     return dz, da0, dc0
 
 
@@ -161,10 +170,15 @@ class LSTM(Cell[LSTMMemory]):
         )
 
     def forward(
-        self, before: States, w: Weights, memory: LSTMMemory, kernels: ModuleType = elementwise
+        self,
+        before: States,
+        w: Weights,
+        memory: LSTMMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> None:
         a0, c0 = before
-        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory, kernels=kernels)
+        lstm_forward(memory.xW, a0, c0, w["W_aa"], w["b_a"], *memory, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -173,14 +187,16 @@ class LSTM(Cell[LSTMMemory]):
         w: Weights,
         dz: Array,
         future: States | None = None,
+        rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         dc = None
         if future is not None:
             da_after, dc = future
             da[-1] += da_after
-        _, c, tanh_c, gates = memory
-        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, kernels=kernels)
+        a, c, tanh_c, gates = memory
+        reset_past(a, rho)
+        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho, kernels=kernels)
         return da0, dc0
 
     def backward_weights(self, dz: Array, memory: LSTMMemory, dw: Weights) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike
 from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, States, Weights
+from charrnn.layers.reset import reset_backward, reset_forward, reset_past
 
 
 def recurrence_forward(
@@ -32,9 +33,10 @@ def recurrence_forward(
     W_aa: Array,  # (H, H)
     b_a: Array,  # (H,)
     a: Array | None = None,  # (T+1, B, H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> Array:
-    """All activations of a window (F1, F2).
+    """All activations of a window (F1, F2; RF1).
 
     ``xW`` is x⟨t⟩ W_ax for every step; it may be ``a[1:]`` itself, and is overwritten then.
 
@@ -48,19 +50,20 @@ def recurrence_forward(
     if not np.may_share_memory(xW, a):
         a[1:] = xW
     for t in range(1, T + 1):
-        np.matmul(a[t - 1], W_aa, out=recurrent)
+        np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
         kernels.tanh_forward(a[t], recurrent, b_a)  # F1, F2
     return a
 
 
 def recurrence_backward(
     da: Array,  # (T, B, H), overwritten
-    a: Array,  # (T+1, B, H)
+    a: Array,  # (T+1, B, H), overwritten where a row is reset
     W_aa: Array,  # (H, H)
     dz: Array | None = None,  # (T, B, H)
+    rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array]:
-    """Backpropagation through every time step of the window (B3, B4, B9).
+    """Backpropagation through every time step of the window (B3, B4, B9; RB1, RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone,
     dlogits⟨t⟩ W_yaᵀ; the loop adds to it what the future sends back. (In a segment of a longer window, the
@@ -75,9 +78,12 @@ def recurrence_backward(
     for t in range(T - 1, -1, -1):
         if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
             np.matmul(dz[t + 1], W_aaT, out=future)
+            reset_backward(future, rho, t + 1)  # (RB1)
             da[t] += future  # (B3)
         kernels.tanh_backward(da[t], a[t + 1], dz[t])  # B4
     da0 = np.matmul(dz[0], W_aaT)  # (B9)
+    reset_backward(da0, rho, 0)  # (RB3)
+    reset_past(a, rho)
     return dz, da0
 
 
@@ -150,10 +156,15 @@ class Tanh(Cell[TanhMemory]):
         return TanhMemory(np.empty((T + 1, B, H), dtype))
 
     def forward(
-        self, before: States, w: Weights, memory: TanhMemory, kernels: ModuleType = elementwise
+        self,
+        before: States,
+        w: Weights,
+        memory: TanhMemory,
+        rho: Array | None = None,
+        kernels: ModuleType = elementwise,
     ) -> None:
         (a0,) = before
-        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a, kernels=kernels)
+        recurrence_forward(memory.xW, a0, w["W_aa"], w["b_a"], a=memory.a, rho=rho, kernels=kernels)
 
     def backward(
         self,
@@ -162,11 +173,12 @@ class Tanh(Cell[TanhMemory]):
         w: Weights,
         dz: Array,
         future: States | None = None,
+        rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, kernels=kernels)
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(self, dz: Array, memory: TanhMemory, dw: Weights) -> None:

@@ -89,6 +89,7 @@ class CharRNN(Network):
         *,
         draw_masks: Callable[[slice], Array] | None = None,
         recompute_every: int = 0,
+        rho: Array | None = None,
     ) -> tuple[float, Parameters, Array]:
         """The loss of a window, the gradient of every parameter, and the state after it.
 
@@ -98,6 +99,7 @@ class CharRNN(Network):
             draw_masks: draws the ``dropout_masks`` of some of the steps; nothing is dropped if not given.
             recompute_every: K, to keep the state of every K-th step only and compute the others again on the
                 way back; 0 keeps all.
+            rho: (T, B) booleans, False where a row begins a document: its state is zero before that step.
 
         Returns: the loss (mean over T·B characters, in nats), the gradients by name, and the state
         after the window (B, S).
@@ -108,12 +110,14 @@ class CharRNN(Network):
         x, y = self._characters(inputs, "inputs"), self._characters(targets, "targets")
         if x.shape != y.shape:
             raise ValueError(f"inputs {x.shape} and targets {y.shape} differ in shape")
+        if rho is not None and (rho.shape != x.shape or rho.dtype != bool):
+            raise ValueError(f"rho: {rho.dtype} {rho.shape}; expected booleans {x.shape}")
         state = self.initial_state(y.shape[1]) if state is None else state
         if state.shape != (y.shape[1], self.state_size):
             raise ValueError(f"a state of shape {state.shape}; expected {(y.shape[1], self.state_size)}")
         g = self.parameters.like()
         loss, after = segments.loss_and_gradients(
-            self, x, y, state, g, draw_masks=draw_masks, recompute_every=recompute_every
+            self, x, y, state, g, draw_masks=draw_masks, recompute_every=recompute_every, rho=rho
         )
         return loss, g, after
 

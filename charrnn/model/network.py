@@ -97,8 +97,15 @@ class Network:
 
     # -- forward and backward -----------------------------------------------------------------------
 
-    def activations(self, x: Array, state: Array, space: Space, masks: Array | None = None) -> list[Array]:
-        """Fill the memory of each layer (F1, F2; GF; LF; DF1), from the state (B, S) before the window.
+    def activations(
+        self,
+        x: Array,
+        state: Array,
+        space: Space,
+        masks: Array | None = None,
+        rho: Array | None = None,
+    ) -> list[Array]:
+        """Fill the memory of each layer (F1, F2; GF; LF; DF1; RF1), from the state (B, S) before the window.
 
         Returns: what each layer reads, and last what the output layer reads.
         """
@@ -109,7 +116,7 @@ class Network:
         for layer, (memory, before) in enumerate(zip(space.cells, self.states(state), strict=True)):
             w = p.layer(layer)
             layers.inputs_forward(inputs[-1], w["W_ax"], out=memory.xW)
-            self.cell.forward(before, w, memory, kernels=kernels)  # F1, F2
+            self.cell.forward(before, w, memory, rho=rho, kernels=kernels)  # F1, F2, RF1
             output = memory.a[1:]
             if masks is not None:
                 output = layers.dropout_forward(output, masks[layer], out=space.dropped[layer])  # DF1
@@ -117,15 +124,26 @@ class Network:
         return inputs
 
     def logits(
-        self, x: Array, state: Array, space: Space | None = None, masks: Array | None = None
+        self,
+        x: Array,
+        state: Array,
+        space: Space | None = None,
+        masks: Array | None = None,
+        rho: Array | None = None,
     ) -> tuple[Array, Array]:
         """Read a window without a loss. Returns: the logits (T, B, V), and the state after it (B, S)."""
         p, space = self.parameters, self._space_for(x, space, masks)
-        *_, top = self.activations(x, state, space, masks)
+        *_, top = self.activations(x, state, space, masks, rho)
         return layers.dense_forward(top, p["W_ya"], p["b_y"], out=space.logits), space.state
 
     def forward(
-        self, x: Array, y: Array, state: Array, space: Space | None = None, masks: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        state: Array,
+        space: Space | None = None,
+        masks: Array | None = None,
+        rho: Array | None = None,
     ) -> tuple[Any, Window]:
         """The loss of a window (F1–F4), and what ``backward`` needs.
 
@@ -135,14 +153,15 @@ class Network:
             state: before the window (B, S).
             space: memory to work in, for T steps or more; new memory if not given.
             masks: of ``dropout_masks`` (L, T, B, H); nothing is dropped if not given.
+            rho: (T, B) booleans, False where a row begins a document: its state is zero before that step.
 
         Returns: the loss, the mean over T·B characters in nats; and the window.
         """
         p, space = self.parameters, self._space_for(x, space, masks)
-        *inputs, top = self.activations(x, state, space, masks)
+        *inputs, top = self.activations(x, state, space, masks, rho)
         layers.dense_forward(top, p["W_ya"], p["b_y"], out=space.logits)
         loss, y_hat = layers.cross_entropy_forward(space.logits, y, out=space.logits)  # F3, F4
-        return loss, Window(x, y, inputs, top, y_hat, masks, space)
+        return loss, Window(x, y, inputs, top, y_hat, masks, rho, space)
 
     def backward(
         self, window: Window, g: Parameters, future: Array | None = None, share: float = 1.0
@@ -170,8 +189,8 @@ class Network:
             if masks is not None:
                 layers.dropout_backward(da, masks[layer])  # DB1
             before.insert(
-                0, self.cell.backward(da, memory, w, dz, after[layer], kernels=kernels)
-            )  # B3, B4, B9
+                0, self.cell.backward(da, memory, w, dz, after[layer], rho=window.rho, kernels=kernels)
+            )  # B3, B4, B9, RB1–RB4
             self.cell.backward_weights(dz, memory, dw)  # B5, B7
             scratch = self.cell.scratch(da, memory)
             layers.inputs_backward(dz, window.inputs[layer], dw["W_ax"], scratch)  # B6

@@ -18,6 +18,7 @@ from charrnn.model.network import Network
 # (character, state (S,)) → (logits (V,), state (S,)); or (N,), (N, S) → (N, V), (N, S)
 Step = Callable[[Array | int, Array], tuple[Array, Array]]
 PIECE = 1024  # characters of a prime text read at once
+AHEAD = 64  # numbers drawn from a generator at once
 
 
 def weights(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
@@ -57,13 +58,19 @@ def generators(seed: int | None) -> Iterator[np.random.Generator]:
         yield np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=key))
 
 
-def draw(w: Array, rngs: Sequence[np.random.Generator]) -> Array | int:
+def uniform(rngs: Sequence[np.random.Generator]) -> Iterator[Array]:
+    """Numbers in [0, 1), one from each of N generators (N,), read ahead since single calls are slow."""
+    while True:
+        yield from np.stack([rng.random(AHEAD) for rng in rngs], axis=1)
+
+
+def draw(w: Array, u: Array) -> Array | int:
     """One character in proportion to weights (V,), or one from each row of (N, V).
 
     It inverts the cumulative sum. A character whose weight is zero is never drawn.
 
     Arguments:
-        rngs: a generator for each row. One number is drawn from each.
+        u: (1,), or (N,), a number in [0, 1) for each row.
 
     Returns: an integer, or (N,) integers.
     """
@@ -71,8 +78,8 @@ def draw(w: Array, rngs: Sequence[np.random.Generator]) -> Array | int:
     total = cumulative[..., -1]
     last: int = w.shape[-1] - 1
     if w.ndim == 1:
-        return min(int(cumulative.searchsorted(rngs[0].random() * total, side="right")), last)
-    u = np.array([rng.random() for rng in rngs]) * total
+        return min(int(cumulative.searchsorted(u[0] * total, side="right")), last)
+    u = u * total
     tokens: Array = np.minimum((cumulative <= u[:, np.newaxis]).sum(axis=-1), last)
     return tokens
 
@@ -127,8 +134,8 @@ def generate(
     else:
         logits, state = (np.repeat(rows, num_texts, axis=0) for rows in (logits, state))
     step = stepper(network, num_texts)
-    while True:
-        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p), rngs)
+    for u in uniform(rngs):
+        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p), u)
         yield tokens
         logits, state = step(tokens, state)
 

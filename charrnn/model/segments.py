@@ -22,6 +22,7 @@ def loss_and_gradients(
     *,
     draw_masks: DrawMasks | None = None,
     recompute_every: int = 0,
+    rho: Array | None = None,  # (T, B)
     space: Space | None = None,  # for K steps or more
 ) -> tuple[float, Array]:
     """The loss of a window and the state after it; in ``g`` the gradient of every parameter.
@@ -30,21 +31,28 @@ def loss_and_gradients(
     """
     T, K = len(y), recompute_every
     if not 0 < K < T:
-        loss, window = network.forward(x, y, state, space, draw_masks(slice(0, T)) if draw_masks else None)
+        masks = draw_masks(slice(0, T)) if draw_masks else None
+        loss, window = network.forward(x, y, state, space, masks, rho)
         network.backward(window, g)
         return float(loss), window.state
     if space is None:
         space = network.space(K, y.shape[1], dropout=draw_masks is not None)
+
+    def rho_of(steps: slice) -> Array | None:
+        return None if rho is None else rho[steps]
+
     segments = [slice(t, min(t + K, T)) for t in range(0, T, K)]
     states = [state]
     for segment in segments[:-1]:  # all of K steps
-        network.activations(x[segment], states[-1], space.first(K), draw_masks and draw_masks(segment))
+        network.activations(
+            x[segment], states[-1], space.first(K), draw_masks and draw_masks(segment), rho_of(segment)
+        )
         states.append(space.first(K).state)
     total, future, after, of_segment = 0.0, None, state, g.like()
     g.flat[...] = 0
     for segment, before in zip(reversed(segments), reversed(states), strict=True):
         masks = draw_masks(segment) if draw_masks else None
-        loss, window = network.forward(x[segment], y[segment], before, space, masks)
+        loss, window = network.forward(x[segment], y[segment], before, space, masks, rho_of(segment))
         if future is None:
             after = window.state
         share = (segment.stop - segment.start) / T

@@ -64,6 +64,7 @@ class Window:
     top: Array  # (T, B, H), what the output layer read
     y_hat: Array  # (T, B, V), in the memory of the logits
     masks: Array | None  # (L, T, B, H)
+    rho: Array | None  # (T, B)
     space: Space
 
     @property

@@ -120,10 +120,11 @@ class Example(ABC):
 
     cell: ClassVar[str]
 
-    def __init__(self, rng: np.random.Generator, T: int, B: int, H: int, V: int):
+    def __init__(self, rng: np.random.Generator, T: int, B: int, H: int, V: int, *, resets: bool = False):
         self.T, self.B, self.H, self.V, self.rng = T, B, H, V, rng
         self.x, self.y = rng.integers(0, V, (2, T, B))
         self.x_rows, self.y_rows = np.eye(V)[self.x], np.eye(V)[self.y]  # one-hot (T, B, V)
+        self.rho = np.indices((T, B)).sum(axis=0) % 3 > 0 if resets else None  # (T, B), every third is reset
         cell = layers.CELLS[self.cell]
         shapes = cell.shapes(V, H) | {"W_ya": (H, V), "b_y": (V,)}
         self.p = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
@@ -133,7 +134,7 @@ class Example(ABC):
         self.weights_of_a = {name: self.p[name] for name in ("W_ya", "W_aa")}  # what an activation meets
 
         self.memory = self.run(layers.inputs_forward(self.x, self.p["W_ax"]), self.before, self.p["W_aa"])
-        self.a = self.memory[0]
+        self.a = self.memory[0].copy()  # the way back overwrites what is reset
         self.logits = layers.dense_forward(self.a[1:], self.p["W_ya"], self.p["b_y"])
         self.loss, self.y_hat = layers.cross_entropy_forward(self.logits, self.y)
 
@@ -159,7 +160,7 @@ class Example(ABC):
 
         Returns: dz of those steps.
         """
-        dz, a = self.dproduct[steps], self.a[steps.start : steps.stop + 1]
+        dz, a = self.dproduct[steps], self.memory[0][steps.start : steps.stop + 1]
         layers.recurrence_backward_weights(dz, a, g["W_aa"], g["b_a"])
         return dz
 
@@ -174,7 +175,11 @@ class Example(ABC):
     def z(self, t: int, **given: Array) -> Array:
         """z⟨t⟩ (B, G·H) of x⟨t⟩, a⟨t−1⟩, W_ax, W_aa and b_a (F1)."""
         p = self.p | {"x": self.x_rows[t - 1], "a": self.a[t - 1]} | given
-        return np.asarray(product(p["x"], p["W_ax"]) + product(p["a"], p["W_aa"]) + p["b_a"])
+        return np.asarray(product(p["x"], p["W_ax"]) + product(self.kept(t, p["a"]), p["W_aa"]) + p["b_a"])
+
+    def kept(self, t: int, state: Array) -> Array:
+        """What step t reads of a state (RF1)."""
+        return state if self.rho is None else np.asarray(self.rho[t - 1, :, np.newaxis] * state)
 
     @property
     def recurrent(self) -> Output:
@@ -202,6 +207,21 @@ class Example(ABC):
         yield from self.cell_proofs()
         yield from self.input_side()
         yield from self.layer_above()
+
+    @property
+    def onward(self) -> list[Output]:
+        """What an activation goes into at the next step."""
+        return [self.recurrent]
+
+    def reset_proofs(self) -> Iterator[Proof]:
+        """RF1, RB1, RB3 and RB4, of a window with resets."""
+        before, rho = self.a[:-1], self.rho
+        found = self.over_time(lambda t: layers.reset_forward(before[t - 1], rho, t - 1))
+        p = self.over_time(lambda t: self.kept(t, before[t - 1]))
+        yield from written_out("RF1", "p⟨t⟩ written out", {"a⟨t−1⟩": before}, p, found)
+        tricks = [self.dbefore[0], *self.da]
+        yield from carried("RB1", "RB3", "a", self.a, tricks, self.output, self.onward, self.weights_of_a)
+        yield from self.weight("RB4", self.recurrent, "W_aa", {"p⟨t⟩": p})
 
     @abstractmethod
     def cell_proofs(self) -> Iterator[Proof]:
@@ -287,10 +307,10 @@ class TanhExample(Example):
     cell = "rnn"
 
     def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
-        return (layers.recurrence_forward(xW, before[0], W_aa, self.p["b_a"]),)
+        return (layers.recurrence_forward(xW, before[0], W_aa, self.p["b_a"], rho=self.rho),)
 
     def backward(self, da: Array) -> tuple[Array, ...]:
-        return layers.recurrence_backward(da, self.a, self.p["W_aa"])
+        return layers.recurrence_backward(da, self.memory[0], self.p["W_aa"], rho=self.rho)
 
     def cell_proofs(self) -> Iterator[Proof]:
         """The layers keep a⟨t⟩, not z⟨t⟩: so F1 is compared through the tanh, and F2 by exponentials."""
@@ -313,15 +333,15 @@ class GRUExample(Example):
     cell = "gru"
 
     def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
-        return layers.gru_forward(xW, before[0], W_aa, self.p["b_a"], self.p["b_n"])
+        return layers.gru_forward(xW, before[0], W_aa, self.p["b_a"], self.p["b_n"], rho=self.rho)
 
     def backward(self, da: Array) -> tuple[Array, ...]:
-        _, q_n, gates = self.memory
+        a, q_n, gates = self.memory
         self.dz_n = q_n.copy()  # the layer writes dz_n over q_n
-        return layers.gru_backward(da, self.a, self.dz_n, gates, self.p["W_aa"])
+        return layers.gru_backward(da, a, self.dz_n, gates, self.p["W_aa"], rho=self.rho)
 
     def backward_weights(self, steps: slice, g: dict[str, Array]) -> Array:
-        dz, a = self.dproduct[steps].copy(), self.a[steps.start : steps.stop + 1]  # the layer makes dz of dq
+        dz, a = self.dproduct[steps].copy(), self.memory[0][steps.start : steps.stop + 1]  # it makes dz of dq
         layers.gru_backward_weights(dz, a, self.dz_n[steps], g["W_aa"], g["b_a"], g["b_n"])
         return dz
 
@@ -333,11 +353,17 @@ class GRUExample(Example):
     def q(self, t: int, **given: Array) -> Array:
         """q⟨t⟩ (B, 3H) of a⟨t−1⟩, W_aa and b_n (GF2)."""
         p = self.p | {"a": self.a[t - 1]} | given
-        return np.asarray(product(p["a"], p["W_aa"]) + np.concatenate([np.zeros(2 * self.H), p["b_n"]]))
+        return np.asarray(
+            product(self.kept(t, p["a"]), p["W_aa"]) + np.concatenate([np.zeros(2 * self.H), p["b_n"]])
+        )
 
     @property
     def recurrent(self) -> Output:
         return Output("q", self.q, self.dproduct)
+
+    @property
+    def onward(self) -> list[Output]:
+        return [self.recurrent, Output("a", self.activation, self.da)]
 
     def parts(self, z: Array, q: Array) -> dict[str, Array]:
         """The parts of z and q (…, H), by name."""
@@ -354,7 +380,7 @@ class GRUExample(Example):
         p = self.parts(self.z(t), self.q(t)) | {"a": self.a[t - 1]} | given
         n = np.tanh(self.inside_n(t, **given))
         u = sigma(p["z_u"] + p["q_u"])
-        return np.asarray((1 - u) * n + u * p["a"])
+        return np.asarray((1 - u) * n + u * self.kept(t, p["a"]))
 
     def cell_proofs(self) -> Iterator[Proof]:
         """The layers keep q_n and the gates: these show all else through σ and tanh."""
@@ -373,8 +399,8 @@ class GRUExample(Example):
 
         to_a = Output("a", self.activation, self.da)
         to_n = Output("(z_n + r ∘ q_n)", self.inside_n, self.dz_n)
-        tricks, onward = [*self.dbefore, *self.da], [self.recurrent, to_a]
-        yield from carried("GB1", "GB8", "a", self.a, tricks, self.output, onward, self.weights_of_a)
+        tricks = [*self.dbefore, *self.da]
+        yield from carried("GB1", "GB8", "a", self.a, tricks, self.output, self.onward, self.weights_of_a)
         dz_r, dz_u, dz_n = np.split(self.dz, 3, axis=2)
         dq_n = self.dproduct[..., 2 * self.H :]
         shown = {f"{name}⟨t⟩": parts[name] for name in ("z_r", "q_r", "q_n")}
@@ -392,12 +418,14 @@ class LSTMExample(Example):
     cell = "lstm"
 
     def run(self, xW: Array, before: Sequence[Array], W_aa: Array) -> tuple[Array, ...]:
-        return layers.lstm_forward(xW, before[0], before[1], W_aa, self.p["b_a"])
+        return layers.lstm_forward(xW, before[0], before[1], W_aa, self.p["b_a"], rho=self.rho)
 
     def backward(self, da: Array) -> tuple[Array, ...]:
-        _, self.c, tanh_c, gates = self.memory
+        a, c, tanh_c, gates = self.memory
+        self.c = c.copy()
+        layers.reset_past(a, self.rho)
         self.dc = tanh_c.copy()  # the layer writes dc over tanh c
-        return layers.lstm_backward(da, self.c, self.dc, gates, self.p["W_aa"])
+        return layers.lstm_backward(da, c, self.dc, gates, self.p["W_aa"], rho=self.rho)
 
     def parts(self, t: int) -> dict[str, Array]:
         """The parts of z⟨t⟩ (B, H), by name."""
@@ -406,7 +434,7 @@ class LSTMExample(Example):
     def cell_state(self, t: int, **given: Array) -> Array:
         """c⟨t⟩ (B, H) of c⟨t−1⟩ and the parts of z⟨t⟩ (LF2, LF3)."""
         p = self.parts(t) | {"c": self.c[t - 1]} | given
-        return np.asarray(sigma(p["z_f"]) * p["c"] + sigma(p["z_i"]) * np.tanh(p["z_g"]))
+        return np.asarray(sigma(p["z_f"]) * self.kept(t, p["c"]) + sigma(p["z_i"]) * np.tanh(p["z_g"]))
 
     def activation(self, t: int, **given: Array) -> Array:
         """a⟨t⟩ (B, H) of c⟨t⟩ and z_o⟨t⟩ (LF2, LF4)."""
@@ -439,6 +467,15 @@ class LSTMExample(Example):
         yield from derived("LB4", to_a, "z_o⟨t⟩", z_o, dz_o, {"c⟨t⟩": c, "o⟨t⟩": o})
         yield from self.weight("B5", self.recurrent, "W_aa", {"a⟨t−1⟩": self.a})
 
+    def reset_proofs(self) -> Iterator[Proof]:
+        """RB2 besides, RB3 of the cell, and LB3, which reads what is kept of it."""
+        yield from super().reset_proofs()
+        to_a, to_c = Output("a", self.activation, self.da), Output("c", self.cell_state, self.dc)
+        z_f, dz_f = (np.split(array, 4, axis=2)[1] for array in (self.over_time(self.z), self.dz))
+        yield from derived("LB3", to_c, "z_f⟨t⟩", z_f, dz_f, {"c⟨t−1⟩": self.c}, place=1)
+        tricks = [self.dbefore[1], *self.dc]
+        yield from carried("RB2", "RB3", "c", self.c, tricks, to_a, [to_c], {}, place=1)
+
 
 EXAMPLES: dict[str, type[Example]] = {"rnn": TanhExample, "gru": GRUExample, "lstm": LSTMExample}
 
@@ -458,4 +495,6 @@ def derive(rng: np.random.Generator, T: int, B: int, H: int, V: int, cell: str =
         raise ConfigError(
             f"--cell {cell}: no derivation is written out for it; choose {' or '.join(EXAMPLES)}"
         )
-    return Derivation([*rules(rng), *EXAMPLES[cell](rng, T, B, H, V).proofs()])
+    example = EXAMPLES[cell]
+    proofs = [*rules(rng), *example(rng, T, B, H, V).proofs()]
+    return Derivation([*proofs, *example(rng, T, B, H, V, resets=True).reset_proofs()])

@@ -159,6 +159,7 @@ class GradientCheck:
     def derivatives(self, *, quick: bool, per_step: bool) -> int:
         """How many derivatives that takes, for a progress bar."""
         sizes = [PROJECTIONS if quick else tensor.size for _, tensor, _ in self.tensors()]
+        sizes += [PROJECTIONS * (len(self.gradients) + 1)]  # of the window with resets
         return int(sum(sizes) + per_step * self.T * self.model.parameters.flat.size)
 
     def every_entry(self) -> Iterator[Check]:
@@ -177,12 +178,8 @@ class GradientCheck:
         projection of it has as its standard deviation.
         """
         for name, tensor, gradient in self.tensors():
-            norm, error = _finite(float(np.linalg.norm(gradient))), 0.0
-            for _ in range(PROJECTIONS):
-                direction = self.rng.standard_normal(tensor.shape)
-                slope = self._slope(self._loss_of(name), tensor, ..., direction)
-                difference = abs(float(np.sum(gradient * direction)) - slope)
-                error = max(error, _finite(difference / max(norm, abs(slope), 1e-300)))
+            norm = _finite(float(np.linalg.norm(gradient)))
+            error = self._error_along(tensor, gradient, self._loss_of(name))
             passed = error <= self.tolerance
             yield Check(name, self.tags[name], gradient.shape, norm, error, None, passed)
 
@@ -203,9 +200,9 @@ class GradientCheck:
         """What must hold of a window as a whole.
 
         Its loss is a mean over T·B, of losses that depend on no later input and on no other row of the batch,
-        neither its inputs nor its state. Its gradients are the same in segments. Its logits are the same by
-        the steps of sampling. ``quick`` tries a few cuts through time in place of all, and halves of the
-        batch in which any two rows are once apart.
+        neither its inputs nor its state. Its gradients are the same in segments, and right where rows
+        are reset. Its logits are the same by the steps of sampling. ``quick`` tries a few cuts through time
+        in place of all, and halves of the batch in which any two rows are once apart.
         """
         forward = given_by("z", self.model.cell)
         whole = self.moved.forward(self.inputs, self.targets, self.state, masks=self.masks)[0].real
@@ -228,9 +225,20 @@ class GradientCheck:
 
         through_state, size = given_by("a0", self.model.cell), self.gradients.flat.size
         yield self._property("segments", through_state, (size,), self._error_of_segments())
+        yield self._property("resets", "RB1", (self.T, self.B), self._error_of_resets())
         yield self._property("step", "F3", (self.T, self.B, self.model.V), self._error_of_steps())
 
     # -- evaluations of the loss --------------------------------------------------------------------
+
+    def _error_along(self, tensor: Array, gradient: Array, loss: Callable[[], Any]) -> float:
+        """The largest error of a gradient along random directions, over its norm."""
+        norm, error = _finite(float(np.linalg.norm(gradient))), 0.0
+        for _ in range(PROJECTIONS):
+            direction = self.rng.standard_normal(tensor.shape)
+            slope = self._slope(loss, tensor, ..., direction)
+            difference = abs(float(np.sum(gradient * direction)) - slope)
+            error = max(error, _finite(difference / max(norm, abs(slope), 1e-300)))
+        return error
 
     def _slope(self, loss: Callable[[], Any], tensor: Array, place: Any, direction: Any = 1.0) -> float:
         """The derivative of loss() as ``tensor[place]`` moves along ``direction``."""
@@ -307,6 +315,20 @@ class GradientCheck:
             other_loss, other_g, other_after = self._in_segments(K, masks)
             pairs += [(other_loss, loss), (other_after, after), *((other_g[name], g[name]) for name in g)]
         return _largest_error(pairs)
+
+    def _error_of_resets(self) -> float:
+        """The largest error, along random directions, of the gradients of a window with random resets."""
+        rho = self.rng.random((self.T, self.B)) < 0.7
+        rho[0, 0] = False  # one row at least forgets what came in
+        g = self.model.parameters.like()
+        _, window = self.model.forward(self.inputs, self.targets, self.state.real, masks=self.masks, rho=rho)
+        dstate = self.model.backward(window, g)
+
+        def loss() -> Any:
+            return self.moved.forward(self.inputs, self.targets, self.state, masks=self.masks, rho=rho)[0]
+
+        tensors = [(self.moved.parameters[name], g[name]) for name in g] + [(self.state, dstate)]
+        return max(self._error_along(*tensor, loss) for tensor in tensors)
 
     def _error_of_steps(self) -> float:
         """The largest difference of the logits and the states that the stepper of sampling computes.

@@ -140,13 +140,19 @@ class Shards:
         return self._space.nbytes + self.gradients.flat.nbytes + workers + shared
 
     def loss_and_gradients(
-        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int] = ()
+        self,
+        inputs: Array,
+        targets: Array,
+        state: Array,
+        seed: Sequence[int] = (),
+        rho: Array | None = None,
     ) -> tuple[float, Array, Array]:
         """As the model's own, for inputs and targets (T, B) and a state (B, S).
 
         Arguments:
             seed: of the dropout masks. Each row draws its own from it, so that the number of shards does not
                 matter to them.
+            rho: (T, B) booleans, False where a row begins a document.
 
         Returns: the loss, the gradients (P,) (overwritten by the next call), and the state after (B, S).
 
@@ -157,23 +163,25 @@ class Shards:
         if len(self._workers) < len(self._rows) - 1:
             raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
         try:
-            return self._loss_and_gradients(inputs, targets, state, seed)
+            return self._loss_and_gradients(inputs, targets, state, seed, rho)
         except BaseException:
             self._stack.close()  # a worker may still be at this batch: its reply must not pass for the next's
             raise
 
     def _loss_and_gradients(
-        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int]
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int], rho: Array | None
     ) -> tuple[float, Array, Array]:
         T, B = targets.shape
         if self._workers:
             shared = self._memory
             shared.parameters[...] = self._model.parameters.flat
             shared.inputs[:T], shared.targets[:T], shared.state[...] = inputs, targets, state
+            if rho is not None:
+                shared.rho[:T] = rho
         for worker in self._workers:
-            worker.begin(T, seed)
+            worker.begin(T, seed, rho is not None)
         rows = self._rows[0]
-        part = inputs[:, rows], targets[:, rows], state[rows]
+        part = inputs[:, rows], targets[:, rows], state[rows], None if rho is None else rho[:, rows]
         loss, after = one_shard(self._model, self._plan, *part, seed, rows, self._space, self.gradients)
         if not self._workers:
             return loss, self.gradients.flat, after
@@ -220,6 +228,7 @@ def one_shard(
     inputs: Array,  # (T, b), b rows of the batch
     targets: Array,  # (T, b)
     state: Array,  # (b, S)
+    rho: Array | None,  # (T, b)
     seed: Sequence[int],
     rows: slice,
     space: Space,
@@ -236,6 +245,7 @@ def one_shard(
             gradients,
             draw_masks=draw_masks,
             recompute_every=plan.recompute_every,
+            rho=rho,
             space=space,
         )
 
@@ -254,6 +264,7 @@ class Memory:
             ((T, B), tokens),
             ((T, B), tokens),
             ((B, S), dtype),
+            ((T, B), np.dtype(np.bool_)),
         ]
         sizes = [-(-prod(shape) * kind.itemsize // 64) * 64 for shape, kind in kinds]  # in whole cache lines
         self.nbytes = sum(sizes)
@@ -262,7 +273,7 @@ class Memory:
             np.frombuffer(block, kind, prod(shape), sum(sizes[:i])).reshape(shape)
             for i, (shape, kind) in enumerate(kinds)
         ]
-        self.parameters, self.gradients, self.inputs, self.targets, self.state = arrays
+        self.parameters, self.gradients, self.inputs, self.targets, self.state, self.rho = arrays
 
     def workers_have_it(self) -> None:
         """Let go of the descriptor: it is needed to start workers only."""
@@ -314,9 +325,9 @@ class Worker:
             self.end()
             raise
 
-    def begin(self, T: int, seed: Sequence[int]) -> None:
-        """Have it compute the window of T steps that lies in the shared memory."""
-        self._send((T, seed))
+    def begin(self, T: int, seed: Sequence[int], resets: bool) -> None:
+        """Have it compute the window of T steps that lies in the shared memory, with its ρ or without."""
+        self._send((T, seed, resets))
 
     def finish(self) -> float:
         """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
@@ -383,10 +394,11 @@ def work() -> None:
         gradients = model.parameters.like(memory.gradients[index])
         space = space_for(model, plan, rows.stop - rows.start)
         while True:
-            T, seed = pickle.load(words)
+            T, seed, resets = pickle.load(words)
             reply: float | Exception
             try:
-                part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows]
+                rho = memory.rho[:T, rows] if resets else None
+                part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows], rho
                 reply, memory.state[rows] = one_shard(model, plan, *part, seed, rows, space, gradients)
             except Exception as error:
                 reply = error

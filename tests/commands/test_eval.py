@@ -88,7 +88,6 @@ def test_scores_by_line_and_by_character(cli, run_folder, tmp_path):
 
 def test_scores_that_cannot_be_printed(cli, run_folder):
     for words, message in [
-        (["--by", "document"], "this run knows no documents"),
         (["--by", "line", "--baselines"], "--baselines has no effect with --by line"),
         (["--by", "word"], "--by word: should be"),
     ]:

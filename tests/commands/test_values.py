@@ -38,6 +38,9 @@ NAMES = {  # what a command is given besides: it ends early, but not before its 
     "plot": ["nowhere"],
     "page": ["nowhere"],
     "look": ["RUN", "--surprise"],
+    "export": ["nowhere", "file"],
+    "import": ["nowhere", "--out", "run"],
+    "completion": ["csh"],
 }
 BESIDE = {"--from": ["--resume", "--out", "RUN"], "--answer": []}
 PARSERS = cli.build_parser()[1]

@@ -1,6 +1,7 @@
 """The same network in PyTorch has the same loss and gradients, tensor by tensor, and learns the same."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from charrnn.exchange.pytorch import from_torch, to_torch
 from charrnn.training.optim import OPTIMIZERS, clip_by_norm, global_norm
 
 torch = pytest.importorskip("torch", reason="torch is optional; nothing but this comparison uses it")
-sys.path.append(str(Path(__file__).with_name("benchmarks")))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from beside_torch import curves  # noqa: E402
 from sides import first_weights, hold, twin, windows  # noqa: E402
 
@@ -21,13 +22,13 @@ torch.set_num_threads(1)  # of work this small more make none faster, and a busy
 
 SHAPE = (30, 5, 13, 11)  # T, B, H, V
 CELLS = ["rnn", "gru", "lstm"]
-FABLES = Path(__file__).parents[1] / "data" / "fables.txt"
+FABLES = Path(__file__).parents[2] / "data" / "fables.txt"
 
 
 def states_of(model, state):
     """The parts of a state (B, S) as PyTorch has them: a (L, B, H), of an LSTM then c (L, B, H)."""
     layers = model.states(state)
-    return [np.stack([layer[name] for layer in layers]) for name in layers[0]]
+    return [np.stack(parts) for parts in zip(*layers, strict=True)]
 
 
 def logits_of(network, x, states, masks=None):
@@ -111,6 +112,32 @@ def test_with_an_embedding(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_with_the_same_units_dropped(cell):
     compare(cell=cell, num_layers=3, dropout=0.3)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_resets_it_is_torch_run_document_by_document(cell):
+    ours, x, y, state = random_network(2, SHAPE, cell=cell, num_layers=2)
+    T, B, H, V = SHAPE
+    network, rho = twin(ours), np.random.default_rng(3).random((T, B)) < 0.8
+    rows, first = torch.eye(V, dtype=torch.float64)[torch.tensor(x)], states_of(ours, state)
+    expected = 0.0
+    for b in range(B):
+        cuts = sorted({0, T, *map(int, np.flatnonzero(~rho[:, b]))})
+        for start, end in pairwise(cuts):
+            before = [torch.tensor(part[:, b : b + 1] * rho[start, b]) for part in first]
+            logits, _ = logits_of(network, rows[start:end, b : b + 1], before)
+            expected += cross_entropy(logits, y[start:end, b : b + 1]) * (end - start) / (T * B)
+    expected.backward()
+
+    loss, gradients, _ = ours.loss_and_gradients(x, y, state, rho=rho)
+    same(loss, expected)
+    ours.parameters.flat[...] = gradients.flat
+    tensors = dict(network.named_parameters())
+    for name, gradient in to_torch(ours).items():
+        if "bias_hh" not in name:  # zero in a twin but for a GRU's b_n, the last third
+            same(gradient, tensors[name].grad, name)
+        elif cell == "gru":
+            same(gradient[2 * H :], tensors[name].grad[2 * H :], name)
 
 
 @pytest.mark.parametrize(

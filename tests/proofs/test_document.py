@@ -20,13 +20,13 @@ PACKAGE = Path(charrnn.__file__).parent
 DOCUMENT = (PACKAGE / "layers" / "DERIVATION.md").read_text("utf-8")
 README = Path(PACKAGE.parent / "README.md")
 CODE = {path.name: path.read_text("utf-8").splitlines() for path in (PACKAGE / "layers").glob("*.py")}
-TAG = r"\b[DGL]?[FB]\d\b"
+TAG = r"\b[DGLR]?[FB]\d\b"
 
 
 def tags_of_lines():
     """The tags that stand in a comment behind a line of code."""
     lines = (line for text in CODE.values() for line in text)
-    return {tag for line in lines for tag in re.findall(r"\(([DGL]?[FB]\d)\)", line.partition("#")[2])}
+    return {tag for line in lines for tag in re.findall(r"\(([DGLR]?[FB]\d)\)", line.partition("#")[2])}
 
 
 def test_the_document_and_the_code_have_the_same_tags_and_all_are_proved():
@@ -37,7 +37,7 @@ def test_the_document_and_the_code_have_the_same_tags_and_all_are_proved():
 
 
 def test_each_link_leads_to_the_line_with_its_tag():
-    links = re.findall(r"\[([DGL]?[FB]\d)[^\]]*\]\((\w+\.py)#L(\d+)\)", DOCUMENT)
+    links = re.findall(r"\[([DGLR]?[FB]\d)[^\]]*\]\((\w+\.py)#L(\d+)\)", DOCUMENT)
     assert {tag for tag, _, _ in links} == set(EQUATIONS)
     for tag, name, number in links:
         assert f"({tag})" in CODE[name][int(number) - 1], f"{name}#L{number} is not the line of {tag}"
@@ -59,7 +59,7 @@ def test_the_equations_are_introduced_in_the_order_of_the_code():
 
 
 def test_its_table_has_the_equations_and_the_files_of_their_lines():
-    rows = re.findall(r"^\| ([DGL]?[FB]\d) \| (.*) \| (\[.*\)) \|$", DOCUMENT, re.M)
+    rows = re.findall(r"^\| ([DGLR]?[FB]\d) \| (.*) \| (\[.*\)) \|$", DOCUMENT, re.M)
     assert {tag: equation for tag, equation, _ in rows} == EQUATIONS
     for tag, _, links in rows:
         files = {name for name, lines in CODE.items() if any(f"# ({tag})" in line for line in lines)}
@@ -84,6 +84,7 @@ SIGNS = [
     (r"\\sum_", "Σ_"),
     (r"\\circ", "∘"),
     (r"\\sigma", "σ"),
+    (r"\\rho", "ρ"),
     (r"\\tanh\^2", "tanh²"),
     (r"\\tanh", "tanh"),
     ("-", "−"),
@@ -91,7 +92,7 @@ SIGNS = [
 
 
 def test_the_equations_of_the_document_are_those_that_are_proved():
-    sections = re.findall(r"^### ([DGL]?[FB]\d): .*\n([^#]*)", DOCUMENT, re.M)
+    sections = re.findall(r"^### ([DGLR]?[FB]\d): .*\n([^#]*)", DOCUMENT, re.M)
     assert {tag for tag, _ in sections} == set(EQUATIONS) - {"F1", "F2", "F3", "F4"}
     for tag, text in sections:
         *columns, rows = re.findall(r"^```math\n(.*?)\n```", text, re.M | re.S)
