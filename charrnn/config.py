@@ -116,7 +116,23 @@ class TextConfig(Settings):
 
     bytes: bool = Field(default=False, description="the 256 byte values are the vocabulary; any file will do")
     encoding: str = Field(default="utf-8", max_length=100, description="the encoding of the text files")
+    newlines: Literal["lf", "keep"] = Field(
+        default="lf", description="line ends: lf makes CR LF and CR an LF; keep leaves them"
+    )
+    normalize: Literal["none", "nfc"] = Field(
+        default="none", description="Unicode form: nfc writes a letter with an accent as one character"
+    )
+    min_count: Positive = Field(
+        default=1, description="drop the characters that occur less often than this in the text"
+    )
     glob: str = Field(default="*.txt", max_length=1000, description="which files of a folder to read")
+
+    @model_validator(mode="after")
+    def _bytes_are_bytes(self) -> "TextConfig":
+        for name in ("encoding", "newlines", "normalize", "min_count"):
+            if self.bytes and name in self.model_fields_set:
+                raise ValueError(f"{setting(name)} has no effect with {setting('bytes')}, which keeps all")
+        return self
 
 
 class CacheConfig(Settings):

@@ -32,6 +32,7 @@ from charrnn.model.charrnn import CharRNN
 from charrnn.runs import load, read_note
 from charrnn.text.vocabulary import Tokens
 
+KNOWN = "bytes", "newlines", "normalize", "min_count"  # what the network decides
 BEGINNING = 60  # characters of a text that are shown
 
 
@@ -69,7 +70,7 @@ def add_parser(commands: Commands) -> None:
     )
     add_json(parser)
     add_unknown(parser)
-    add_settings(parser, EvalSettings, without=["bytes"])  # the network knows
+    add_settings(parser, EvalSettings, without=KNOWN)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.corpus:
         how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
         reading = TextConfig(**reading_of(kept, args.corpus) | flags).model_dump()
+        reading |= {"newlines": model.vocabulary.newlines, "normalize": model.vocabulary.form, "min_count": 1}
         corpus = read_corpus(args.corpus, reading, **how)
     elif flags:
         raise ConfigError(f"{flag(min(flags))} has no effect without CORPUS: the run's own text is encoded")

@@ -28,10 +28,9 @@ from charrnn.commands.flags import (
     path,
 )
 from charrnn.commands.terminal import say, visible, warn, width, wrapped
-from charrnn.commands.texts import parts_of_run
+from charrnn.commands.texts import parts_of_run, read_given
 from charrnn.config import Positive, Whole
 from charrnn.errors import ConfigError, RunError, TextError
-from charrnn.files import read_small
 from charrnn.model import CharRNN
 from charrnn.runs import Note, load, read_note
 from charrnn.text.vocabulary import Tokens
@@ -225,9 +224,9 @@ class Texts:
         if file == "-":
             if sys.stdin is None:
                 raise TextError("-: standard input is closed")
-            text = read_small(sys.stdin.buffer, TEXT_BYTES, "standard input")
+            text = read_given(sys.stdin.buffer, TEXT_BYTES, Path(self.args.run), self.model)
         elif file is not None:
-            text = read_small(Path(file), TEXT_BYTES)
+            text = read_given(Path(file), TEXT_BYTES, Path(self.args.run), self.model)
         tokens = self.model.vocabulary.encode(text, ignore_unknown=self.args.ignore_unknown)
         if len(tokens) == 0:
             raise TextError("the text has no character to show")

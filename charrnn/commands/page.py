@@ -10,8 +10,8 @@ from pydantic import Field
 from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import Commands, SavedConfig, add_command, add_settings, given, path
 from charrnn.commands.terminal import say
-from charrnn.commands.texts import parts_of_run
-from charrnn.files import read_small, write_whole
+from charrnn.commands.texts import parts_of_run, read_given
+from charrnn.files import write_whole
 from charrnn.model import CharRNN
 from charrnn.runs import load
 from charrnn.text.corpus import Parts
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def parts_to_show(run: Path, model: CharRNN, file: str | None) -> Parts:
     """Return the parts of the run's own text; a text from a file is all validation."""
     if file is not None:
-        tokens = model.vocabulary.encode(read_small(Path(file), TEXT_BYTES))
+        tokens = model.vocabulary.encode(read_given(Path(file), TEXT_BYTES, run, model))
         return Parts(tokens[:0], tokens, tokens[:0])
     remedy = f"Give a text: charrnn page {shlex.quote(str(run))} --text FILE, or "
     return parts_of_run(run, model, remedy)

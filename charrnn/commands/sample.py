@@ -20,11 +20,11 @@ from charrnn.commands.flags import (
     given,
 )
 from charrnn.commands.terminal import Writer
-from charrnn.commands.texts import training_part
+from charrnn.commands.texts import note_other_form, read_given, training_part
 from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError
-from charrnn.files import read_small
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
+from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import generators
 from charrnn.runs import load
 
@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw texts. Returns: the exit code."""
     config = SampleSettings(**given(args, SampleSettings))
     model = load(args.run, config.which)
-    prime = model.vocabulary.encode(read_prime(args.prime), ignore_unknown=args.ignore_unknown)
+    given_prime = read_prime(args.prime, Path(args.run), model)
+    prime = model.vocabulary.encode(given_prime, ignore_unknown=args.ignore_unknown)
     learned = training_part(Path(args.run), model) if args.novelty else None
     texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
@@ -103,13 +104,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_prime(prime: str) -> str | bytes:
-    """The prime text: as given, or from the file @FILE, or from standard input for -."""
+def read_prime(prime: str, run: Path, model: CharRNN) -> str | bytes:
+    """The prime text: as given, or in the run's encoding from the file @FILE, or standard input for -."""
     if prime == "-":
         if sys.stdin is None:
             raise TextError("--prime -: standard input is closed")
-        return read_small(sys.stdin.buffer, PRIME_BYTES, "standard input")
-    return read_small(Path(prime[1:]), PRIME_BYTES) if prime.startswith("@") else prime
+        return read_given(sys.stdin.buffer, PRIME_BYTES, run, model)
+    if prime.startswith("@"):
+        return read_given(Path(prime[1:]), PRIME_BYTES, run, model)
+    note_other_form(prime, "--prime", model)
+    return prime
 
 
 def in_words(report: Novelty, unit: str) -> str:

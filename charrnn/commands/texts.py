@@ -12,20 +12,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
 from charrnn.commands.terminal import warn
-from charrnn.config import TextConfig
-from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
+from charrnn.config import TextConfig, flag
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
+from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus, Parts
-from charrnn.text.reading import STDIN, check_encoding, corpus_name, files_in
+from charrnn.text.encodings import check_encoding, decode_pieces
+from charrnn.text.reading import STDIN, corpus_name, files_in, natural
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.training.start import in_the_words_of
@@ -35,20 +38,50 @@ SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the
 # -- what a user names ------------------------------------------------------------------------------
 
 
-def read_corpus(paths: Sequence[str | Path], reading: dict[str, Any], **how: Any) -> Corpus:
-    """Read the text that ``paths`` name, or the bundled one, and print its notes."""
+def read_corpus(
+    paths: Sequence[str | Path], reading: dict[str, Any], *, summary: bool = True, **how: Any
+) -> Corpus:
+    """Read the text that ``paths`` name, or the bundled one, and print its notes as ``noted`` does."""
     if STDIN in paths and sys.stdin is not None and sys.stdin.isatty():
         print("reading the text from standard input; Ctrl-D ends it", file=sys.stderr)
     with stops_raised("stopped while reading"):
         corpus = Corpus.from_files(*(paths or [bundled_text()]), **reading, **how, progress=reading_bar)
-    return noted(corpus)
+    return noted(corpus, summary)
 
 
-def noted(corpus: Corpus) -> Corpus:
-    """Print the notes of a corpus on standard error."""
+def noted(corpus: Corpus, summary: bool = True) -> Corpus:
+    """Print the notes of a corpus on standard error; its summary only if that is not printed elsewhere."""
     for note in corpus.notes:
-        warn(note)
+        if summary or note != corpus.summary:
+            warn(note)
     return corpus
+
+
+def read_given(source: Path | BinaryIO, limit: int, run: Path, model: CharRNN) -> str | bytes:
+    """Read a text that a command was given to feed to the model of a run, in the encoding of the run.
+
+    Arguments:
+        source: a file, or standard input.
+        limit: the largest size, in bytes.
+
+    Returns: the bytes, if the model is one of bytes.
+    """
+    where = brief(source) if isinstance(source, Path) else "standard input"
+    blob = read_small(source, limit, where)
+    if model.vocabulary.is_bytes:
+        return blob
+    remarks = list[str]()
+    text = "".join(decode_pieces([blob], read_note(run).corpus.encoding, where, remarks))
+    for remark in remarks:
+        warn(f"{where}: {remark}")
+    note_other_form(text, where, model)
+    return text
+
+
+def note_other_form(text: str, where: str, model: CharRNN) -> None:
+    """Print a note if a model reads a text that it is given as its own text was written."""
+    if model.vocabulary.in_known_form(text) != text:
+        warn(f"{where}: line ends or letters with accents are written as in the text of the run")
 
 
 def bundled_text() -> Path:
@@ -63,11 +96,6 @@ def bundled_text() -> Path:
 def default_out(corpus: Sequence[str]) -> Path:
     """Name the folder of a run: runs/NAME-OF-CORPUS."""
     return Path("runs", corpus_name(corpus or [bundled_text()]))
-
-
-def source_of(path: str) -> str:
-    """Return what config.json notes of a source: its absolute path, or - for a pipe."""
-    return STDIN if path == STDIN or Path(path).is_fifo() else str(Path(path).resolve())
 
 
 @contextmanager
@@ -91,11 +119,8 @@ def reading_bar(what: str, total: int | None) -> Iterator[Callable[[int], object
 
 def text_to_train_on(
     args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, folder: RunFolder
-) -> tuple[Corpus, Path]:
-    """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text.
-
-    Returns: the text, and the token file or the cache folder that config.json is to note.
-    """
+) -> Corpus:
+    """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text."""
     reading, out, cache = part_of(settings, TextConfig), folder.path, folder.tokens
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
@@ -104,19 +129,20 @@ def text_to_train_on(
         except OSError as error:
             raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
     if kept is None:
-        return read_corpus(args.corpus, reading, cache=cache), cache
+        return read_corpus(args.corpus, reading, cache=cache, summary=False)
     must_be_read_alike(reading, kept)
     if not args.corpus:
         if args.allow_changed_corpus:
             raise ConfigError("--allow-changed-corpus: name the CORPUS to resume with")
         if settings["cache_dir"]:
             kept = kept.model_copy(update={"cache_dir": str(cache)})
-        return text_of_run(out, kept, "Name it: ", cache=cache), Path(kept.cache_dir or cache)
+        return text_of_run(out, kept, "Name it: ", cache=cache, summary=False)
+    how: dict[str, Any] = {"between": kept.between, "summary": False}
     if args.allow_changed_corpus:  # a run that refuses it after all still needs its own tokens
-        return read_corpus(args.corpus, reading, cache=cache if settings["cache_dir"] else None), cache
+        return read_corpus(args.corpus, reading, cache=cache if settings["cache_dir"] else None, **how)
     try:
-        same = {"sha256": kept.sha256, "size": kept.size}
-        return read_corpus(args.corpus, reading, cache=cache, **same), cache
+        how |= {"sha256": kept.sha256, "size": kept.size}
+        return read_corpus(args.corpus, reading, cache=cache, **how)
     except AnotherTextError as error:
         raise RunError(
             f"{out}: this run was trained on another text: {error}. Give the text as it was; "
@@ -125,16 +151,20 @@ def text_to_train_on(
 
 
 def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
-    """Refuse to resume a run with its text as bytes instead of characters, or in another encoding."""
+    """Refuse to resume a run with its text read in another way."""
     if reading["bytes"] != kept.bytes:
         raise ConfigError(f"--bytes: this run reads its text as {'bytes' if kept.bytes else 'characters'}")
     if not kept.bytes and check_encoding(reading["encoding"]) != check_encoding(kept.encoding):
         raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {kept.encoding}")
+    for name in () if kept.bytes else ("newlines", "normalize", "min_count"):
+        if reading[name] != getattr(kept, name):
+            raise ConfigError(f"{flag(name)} {reading[name]}: this run has {getattr(kept, name)}")
 
 
 def reading_of(kept: CorpusNote, named: Sequence[str] = ()) -> dict[str, Any]:
     """Return how the text of a run is read; the pattern it notes is not used on the folders ``named``."""
-    return {"bytes": kept.bytes, "encoding": kept.encoding} | ({} if named else {"glob": kept.glob})
+    names = ["bytes"] if kept.bytes else ["encoding", "newlines", "normalize", "min_count"]
+    return {name: getattr(kept, name) for name in names + ([] if named else ["glob"])}
 
 
 def text_of_run(
@@ -144,6 +174,7 @@ def text_of_run(
     *,
     vocabulary: Vocabulary | None = None,
     cache: Path | None = None,
+    summary: bool = True,
 ) -> Corpus:
     """Find the text that a run was trained on; a source outside of its folder is not opened.
 
@@ -154,33 +185,27 @@ def text_of_run(
         remedy: what to do if the text is not found: a sentence that ends in a command's name.
         vocabulary: the run's, in whose indices the text is wanted; if not given, the text's own.
         cache: where the text of sources is encoded to; into memory if not given.
+        summary: as in ``noted``.
     """
     files = [run / TOKENS]
     if kept.cache_dir:
-        codec = None if kept.bytes else check_encoding(kept.encoding)
-        files.append(Path(kept.cache_dir) / token_file_name(kept.sha256, codec))
+        files.append(run / kept.cache_dir / token_file_name(kept.sha256, kept.reading))
     reading, reasons = reading_of(kept), list[str]()
     for file in files:
         try:
             with stops_raised("stopped while reading"):
-                corpus = Corpus.from_cache(
-                    file,
-                    kept.name,
-                    kept.sha256,
-                    kept.size,
-                    bytes=kept.bytes,
-                    encoding=kept.encoding,
-                    progress=reading_bar,
-                )
+                corpus = Corpus.from_cache(file, kept.name, kept.sha256, kept.size, kept.reading, reading_bar)
             if vocabulary is not None and vocabulary != corpus.vocabulary:
                 corpus = in_the_words_of(vocabulary, corpus, run)
-            return noted(corpus)
+            return noted(corpus, summary)
         except RunError as error:
             reasons.append(str(error))
     try:
         sources = sources_in(run, kept)
-        same = {"sha256": kept.sha256, "size": kept.size, "vocabulary": vocabulary, "cache": cache}
-        return replace(read_corpus(sources, reading, **same), name=kept.name)
+        how: dict[str, Any] = {"sha256": kept.sha256, "size": kept.size, "between": kept.between}
+        how |= {"vocabulary": vocabulary, "cache": cache, "summary": summary}
+        corpus = read_corpus(sources, reading, **how)
+        return replace(corpus, name=kept.name, sources=(), glob=kept.glob)
     except (ConfigError, TextError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)  # without a path as long as a stranger likes
         raise RunError(
@@ -194,24 +219,26 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
 
     Links are not followed, and nothing outside of the folder is looked at.
     """
-    home, files = run.resolve(), set[Path]()
+    home, files = run.resolve(), dict[Path, None]()
     if STDIN in kept.sources:
         raise TextError("it came through a pipe")
     if len(kept.sources) > SOURCES:
         raise TextError(f"it has {len(kept.sources):,} sources; no more than {SOURCES:,} are looked for")
-    for name in dict.fromkeys(map(os.path.abspath, kept.sources)):  # without following a link
+    names = map(partial(os.path.join, home), kept.sources)
+    for name in dict.fromkeys(map(os.path.abspath, names)):  # without following a link
         path = Path(name)
         below = [path, *path.parents][: len(path.parts) - len(home.parts)]
         if path.is_relative_to(home) and len(below) > DEPTH:
             raise TextError(f"its source {name!r:.200} is more than {DEPTH} folders deep")
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
             raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
-        files.update(files_in(path, kept.glob, links=False) if path.is_dir() else [path])
+        below_it = sorted(files_in(path, kept.glob, links=False), key=natural) if path.is_dir() else [path]
+        files |= dict.fromkeys(below_it)
     if not files:
         raise TextError("it has no source")
     if not all(file.is_file() for file in files) or sum(file.stat().st_size for file in files) != kept.size:
         raise TextError("its sources are missing or have changed")
-    return sorted(files)
+    return list(files)
 
 
 def parts_of_run(run: Path, model: CharRNN, remedy: str) -> Parts:

@@ -27,7 +27,6 @@ from charrnn.commands.texts import (
     default_out,
     read_corpus,
     reading_of,
-    source_of,
     text_of_run,
     text_to_train_on,
 )
@@ -108,15 +107,11 @@ def run(args: argparse.Namespace) -> int:
         corpus = text or read_corpus(args.corpus, reading)
         common = part_of(config.model_dump(exclude={"dtype"}), GradcheckConfig)
         return gradcheck.check(corpus, GradcheckConfig(**common, quick=True))
-    sources = kept.sources if kept and not args.corpus else list(map(source_of, args.corpus))
     mode: Any = "resume" if args.resume else "overwrite" if args.overwrite else "new"
     # the lock is held before anything is written, the encoded text above all
     with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
-        corpus, cache = text_to_train_on(args, settings, kept, folder)
-        say(
-            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; "
-            f"seed {config.seed}, {config.kernels} kernels, run {out}"
-        )
+        corpus = text_to_train_on(args, settings, kept, folder)
+        say(wrapped(as_typed(f"{corpus.summary}; seed {config.seed}, {config.kernels} kernels, run {out}")))
         if not args.resume:
             say_what_to_beat(corpus, config)
         try:
@@ -127,11 +122,6 @@ def run(args: argparse.Namespace) -> int:
                 save=args.start or "last.npz",
                 init_from=args.init_from,
                 allow_changed_corpus=args.allow_changed_corpus,
-                about={
-                    "sources": sources,
-                    "cache_dir": "" if cache.parent == out else str(cache),
-                    **reading,
-                },
                 progress=Bar(raw=args.raw),
             )
         except Interrupted as stopped:

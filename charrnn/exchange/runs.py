@@ -41,4 +41,4 @@ def import_run(file: str | Path, out: str | Path, vocabulary: str | Path | None 
     state = RunState(step=0, corpus=sha256, learning_rate=config.learning_rate)
     with RunFolder(out) as folder:
         snapshot = Snapshot(model, {}, model.initial_state(config.batch_size), state, config)
-        folder.begin(Note.of(config, corpus, {}), snapshot)
+        folder.begin(Note.of(folder.path, config, corpus), snapshot, corpus)

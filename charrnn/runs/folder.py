@@ -35,7 +35,8 @@ from charrnn.runs.metrics import METRICS, Metrics
 from charrnn.runs.note import CONFIG, Note, is_note
 from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
 from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
-from charrnn.text.tokens import TOKENS, must_be_replaceable
+from charrnn.text.corpus import Corpus
+from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
 LAST, BEST = "last.npz", "best.npz"
 NEW_TOKENS = f".{TOKENS}.new"
@@ -168,9 +169,13 @@ class RunFolder:
         must_be_replaceable(self.path / TOKENS)
         return self.path / NEW_TOKENS
 
-    def begin(self, note: Note, snapshot: Snapshot) -> None:
+    def begin(self, note: Note, snapshot: Snapshot, corpus: Corpus) -> None:
         """Write the beginning of a run, in place of the run that is there."""
         self._lock.check()
+        note.blob(self.path)  # what fails is to fail before the run that is there is gone
+        must_be_replaceable(self.path / TOKENS)
+        if not self._has_tokens(corpus):
+            corpus.write_tokens(self.path / NEW_TOKENS)
         self._clear()
         note.write(self.path)
         self._metrics.cut(0)
@@ -274,6 +279,12 @@ class RunFolder:
             f"{state.best_val_loss:.4f}, that of step {step:,}"
         )
 
+    def keep_text(self, corpus: Corpus) -> None:
+        """Write tokens.bin, unless it or a cache that is shared holds the text."""
+        self._lock.check()
+        if not self._has_tokens(corpus):
+            corpus.write_tokens(self.path / TOKENS)
+
     def write_note(self, note: Note) -> None:
         """Write config.json."""
         self._lock.check()
@@ -300,6 +311,12 @@ class RunFolder:
                     f"{path}: not written by a run, so it is not replaced. Remove it, or name another folder "
                     "with `out`"
                 )
+
+    def _has_tokens(self, corpus: Corpus) -> bool:
+        """Whether the tokens of a text are in this folder, or in a cache where its note leads to."""
+        cache = Path(corpus.cache)
+        shared = cache.name == token_file_name(corpus.sha256, corpus.reading)
+        return cache.is_file() and (shared or cache.parent.resolve() == self.path.resolve())
 
     def _make_folders(self) -> list[Path]:
         """Make the folder and those above it, to outlive a reset of the machine. Returns: the new ones."""
@@ -381,8 +398,9 @@ class RunFolder:
         try:
             for path in (self.path / CONFIG, self.path / METRICS, *_saves(self.path)):
                 path.unlink(missing_ok=True)
-            if self.mode == "overwrite" and (self.path / NEW_TOKENS).exists():
+            if (self.path / NEW_TOKENS).exists():
                 (self.path / NEW_TOKENS).replace(self.path / TOKENS)
+                flush_folder(self.path)
             self._tidy()
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None

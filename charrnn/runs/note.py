@@ -5,12 +5,13 @@ checked, and bounds what the program does with it; last.npz holds the settings t
 """
 
 import json
+import os
 import platform
 import sys
-from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
@@ -20,6 +21,9 @@ from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
 from charrnn.runs.npz import open_plain
 from charrnn.text.corpus import Corpus
+from charrnn.text.encodings import check_encoding
+from charrnn.text.reading import BYTES, STDIN, Reading
+from charrnn.text.tokens import token_file_name
 
 DISTRIBUTION = "charrnn-numpy"
 CONFIG = "config.json"
@@ -54,11 +58,23 @@ class CorpusNote(Noted):
     sha256: Hash
     characters: Count
     vocabulary_size: int = Field(ge=2, le=sys.maxunicode + 1)
-    sources: list[Name] = Field(default=[], max_length=100_000)  # paths, - for standard input
+    sources: list[Name] = Field(default=[], max_length=100_000)  # paths from the run, - for standard input
     cache_dir: Name = ""
     bytes: bool = False
     encoding: Word = "utf-8"
+    newlines: Literal["keep", "lf"] = "keep"  # what earlier versions did, which noted none of these
+    normalize: Literal["none", "nfc"] = "none"
+    min_count: int = Field(default=1, ge=1, lt=2**63)
+    between: Literal["", "\n"] = ""
     glob: str = Field(default="*.txt", max_length=1000)
+
+    @property
+    def reading(self) -> Reading:
+        """How the text was read."""
+        if self.bytes:
+            return BYTES
+        encoding = check_encoding(self.encoding)
+        return Reading(encoding, self.newlines, self.normalize, self.min_count, self.between)
 
 
 class InitFrom(Noted):
@@ -78,36 +94,44 @@ class Note(Noted):
     @classmethod
     def of(
         cls,
+        run: Path,
         config: TrainConfig,
         corpus: Corpus,
-        about: Mapping[str, Any],
         init_from: InitFrom | None = None,
+        before: CorpusNote | None = None,
     ) -> Self:
         """The note of a run that this program trains.
 
         Arguments:
-            about: the fields of ``CorpusNote`` that tell where and how the text was read.
+            run: its folder, which paths in the note are relative to.
+            before: what it has noted of its text: where that came from counts, if ``corpus`` was taken from
+                the encoded text.
 
         Raises:
-            ConfigError: ``about`` has another field, or a value that cannot be noted.
+            ConfigError: something about the text cannot be noted.
         """
-        if unknown := about.keys() - CorpusNote.model_fields.keys():
-            raise ConfigError(f"about: {min(unknown)!r} is none of {', '.join(CorpusNote.model_fields)}")
+        reading, cache = corpus.reading, Path(corpus.cache)
         noted = {
-            "bytes": corpus.vocabulary.is_bytes,
-            **about,
             "name": corpus.name,
             "size": corpus.size,
             "sha256": corpus.sha256,
             "characters": len(corpus),
             "vocabulary_size": len(corpus.vocabulary),
+            "bytes": reading.encoding is None,
+            **{key: value for key, value in asdict(reading).items() if value is not None},
+            "sources": [path if path == STDIN else path_from(run, path) for path in corpus.sources],
+            "glob": corpus.glob,
         }
+        if corpus.cache and cache.name == token_file_name(corpus.sha256, reading):
+            noted["cache_dir"] = path_from(run, cache.parent)
+        if before and not corpus.sources:
+            noted |= {"sources": before.sources, "glob": before.glob}
         versions = {"charrnn": package_version(), "numpy": np.__version__}
         versions["python"] = platform.python_version()
         try:
             return cls(settings=config, corpus=CorpusNote(**noted), versions=versions, init_from=init_from)
         except ValidationError as error:
-            raise ConfigError(f"about: {sentence(error)}") from None
+            raise ConfigError(f"corpus: {sentence(error)}") from None
 
     @classmethod
     def read(cls, run: Path) -> Self:
@@ -133,6 +157,15 @@ class Note(Noted):
         Raises:
             RunError: it cannot be written, or would be larger than what is read.
         """
+        blob = self.blob(run)
+        write_whole(run / CONFIG, lambda file: file.write(blob))
+
+    def blob(self, run: Path) -> bytes:
+        """What is written to config.json.
+
+        Raises:
+            RunError: it would be larger than what is read.
+        """
         path, value = run / CONFIG, self.model_dump()
         if self.init_from is None:
             del value["init_from"]
@@ -143,7 +176,18 @@ class Note(Noted):
                 f"{path}: would be {len(blob):,} bytes, for {len(self.corpus.sources):,} files of text; no "
                 f"more than {CONFIG_BYTES:,} are read. Name their folder in place of them"
             )
-        write_whole(path, lambda file: file.write(blob))
+        return blob
+
+
+def path_from(run: Path, path: str | Path) -> str:
+    """What is noted of a path: the way to it from the run's folder, or itself if only the root has both.
+
+    So a note tells nothing of the machine it was written on, and holds where both were moved.
+    """
+    home, path = run.resolve(), Path(path).resolve()
+    if home.anchor != path.anchor or os.path.commonpath([home, path]) == home.anchor:
+        return str(path)
+    return os.path.relpath(path, home)
 
 
 def is_note(path: Path) -> bool:

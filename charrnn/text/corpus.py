@@ -1,27 +1,34 @@
 """A corpus: a text as integers, from files, from the token file that keeps it, or from a string."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError, TextError
 from charrnn.text import tokens as caching
+from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
+from charrnn.text.encodings import check_encoding
 from charrnn.text.reading import (
+    BYTES,
+    PIECE,
+    TEXT,
     Origin,
+    Reading,
     ReadingProgress,
     Spool,
     Symbols,
     can_be_read_again,
-    check_encoding,
     corpus_name,
     describe,
     find_files,
     read_text,
     silent,
+    source_of,
 )
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
@@ -44,7 +51,13 @@ class Corpus:
         name: a short name: the file's or folder's, without its suffix.
         size: in bytes, decompressed.
         sha256: hash of those bytes, in hexadecimal.
-        notes: messages for the user, a line each (such as a byte-order mark that was dropped).
+        notes: messages for the user, a line each: what in the text may surprise, and what was changed in it.
+        reading: how the bytes became characters.
+        sizes: of each file, in bytes.
+        sources: the absolute paths it was read from, - for standard input; none for a text from Python.
+        glob: the files of folders that were read.
+        cache: the token file that holds the tokens; empty if none does.
+        found: what was found in the text, where that is known.
     """
 
     tokens: Tokens
@@ -53,6 +66,12 @@ class Corpus:
     size: int
     sha256: str
     notes: tuple[str, ...] = ()
+    reading: Reading = TEXT
+    sizes: tuple[int, ...] = ()
+    sources: tuple[str, ...] = ()
+    glob: str = "*.txt"
+    cache: str = ""
+    found: Found | None = None
 
     @classmethod
     def from_files(
@@ -60,6 +79,10 @@ class Corpus:
         *paths: str | Path,
         bytes: bool = False,
         encoding: str = "utf-8",
+        newlines: str = "lf",
+        normalize: str = "none",
+        min_count: int = 1,
+        between: str = "\n",
         glob: str = "*.txt",
         vocabulary: Vocabulary | None = None,
         ignore_unknown: bool = False,
@@ -68,10 +91,10 @@ class Corpus:
         size: int | None = None,
         progress: ReadingProgress = silent,
     ) -> Self:
-        """Read files, and the files in folders that match ``glob``, joined in sorted order.
+        """Read files, and the files in folders that match ``glob``, in the order given; a folder's by name.
 
-        Line ends are kept; nothing is inserted between files. A file that is compressed with gzip, bzip2 or
-        xz is decompressed.
+        A file that begins with the mark of an encoding is read as that, and the mark is dropped. One that is
+        compressed with gzip, bzip2 or xz is decompressed.
 
         With a ``cache`` the text may be larger than memory: its tokens are written to a token file and mapped
         into memory. One that was made from the same bytes in the same way is used again, one of another text
@@ -79,9 +102,13 @@ class Corpus:
 
         Arguments:
             paths: files, pipes and folders; the word ``-`` is standard input.
-            bytes: take the 256 byte values as the vocabulary, and do not decode the files; a ``vocabulary``
-                given decides this by itself.
-            encoding: of the files.
+            bytes: take the 256 byte values as the vocabulary, and take the files as they are: nothing is
+                decoded, changed or put between them. A ``vocabulary`` given decides this by itself.
+            encoding: of the files that do not begin with a mark.
+            newlines: ``lf`` makes every line end (CR LF, CR) an LF; ``keep`` leaves them.
+            normalize: ``nfc`` writes a letter with an accent as one character; ``none`` leaves it.
+            min_count: drop the characters that occur less often.
+            between: what stands between two files, unless the first ends a line.
             glob: which files of a folder to read; ``**`` is any number of folders.
             vocabulary: use this one instead of the text's own. Tokens of another one are not cached.
             ignore_unknown: drop the characters that a given vocabulary lacks.
@@ -91,36 +118,52 @@ class Corpus:
             progress: shows how much has been read.
 
         Raises:
-            TextError: a file is missing, cannot be read or decoded, is a device, or is empty; a folder has no
-                match; the text has one distinct character only, or some that a given vocabulary lacks.
+            TextError: a file is missing, cannot be read or decoded, is no text, is a device, or is empty; a
+                folder has no match; the text has one distinct character only, or some that a given
+                vocabulary lacks.
             AnotherTextError: the text does not have the ``sha256`` asked for.
             ConfigError: unknown encoding, or invalid pattern.
             RunError: the cache cannot be written, or something else is in its place.
         """
         as_bytes = bytes if vocabulary is None else vocabulary.is_bytes
-        codec = None if as_bytes else check_encoding(encoding)
+        codec = "" if as_bytes else check_encoding(encoding)
+        reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
         sources = find_files(paths, glob)
         name = corpus_name(paths)
         where = describe(paths[0]) if len(paths) == 1 else f"{len(sources)} files"
         notes: list[str] = []
         reread = all(map(can_be_read_again, sources))
+        file: caching.TokenFile | None = None
+        origin: Origin | None = None
         if reread and (sha256 or (cache and cache.exists())):
-            origin, _ = read_text(sources, codec, progress, limit=size)
+            origin, _ = read_text(sources, reading, progress, limit=size)
             origin.must_be(sha256, where)
-            if cache and (found := caching.look_up(cache, origin, vocabulary, notes, progress)):
-                return cls(*found, name, origin.size, origin.sha256, tuple(notes))
-        with Spool(cache and caching.nearest_folder(cache)) as spool:
-            origin, said = read_text(sources, codec, progress, spool, size)
-            origin.must_be(sha256, where)
-            found = None
-            if cache and not reread:
-                found = caching.look_up(cache, origin, vocabulary, notes, progress)
-            if len(spool) == 0:
-                raise TextError(f"{where}: the text is empty. Give a file with some text in it")
-            if not found:
-                own = vocabulary_of(spool, origin, where) if vocabulary is None else vocabulary
-                found = encode(spool, origin, own, where, ignore_unknown, cache, progress), own
-        return cls(*found, name, origin.size, origin.sha256, (*said, *notes))
+            file = caching.look_up(cache, origin, vocabulary, notes, progress) if cache else None
+        if not file:
+            with Spool(cache and caching.nearest_folder(cache)) as spool:
+                origin, found = read_text(sources, reading, progress, spool, size)
+                origin.must_be(sha256, where)
+                if cache and not reread:
+                    file = caching.look_up(cache, origin, vocabulary, notes, progress)
+                if len(spool) == 0:
+                    raise TextError(f"{where}: the text is empty. Give a file with some text in it")
+                if not file:
+                    own = vocabulary is None
+                    words = vocabulary or vocabulary_of(spool, reading, where)
+                    file = encode(spool, origin, found, words, where, own, ignore_unknown, cache, progress)
+        return cls(
+            file.tokens,
+            file.vocabulary,
+            name,
+            file.origin.size,
+            file.origin.sha256,
+            reading=reading,
+            sizes=file.origin.sizes,
+            sources=tuple(map(source_of, paths)),
+            glob=glob,
+            cache=str(caching.place(cache, file.origin).absolute()) if cache and mapped(file.tokens) else "",
+            found=file.found,
+        ).with_notes(notes)
 
     @classmethod
     def from_cache(
@@ -129,9 +172,7 @@ class Corpus:
         name: str,
         sha256: str,
         size: int,
-        *,
-        bytes: bool = False,
-        encoding: str = "utf-8",
+        reading: Reading,
         progress: ReadingProgress = silent,
     ) -> Self:
         """Take a text from a token file that ``from_files`` made of it; its source is not read.
@@ -141,20 +182,52 @@ class Corpus:
             name: of the text.
             sha256: the hash that the text must have, in hexadecimal.
             size: its size in bytes.
-            bytes: whether the 256 byte values are the vocabulary.
-            encoding: that the text was decoded with.
+            reading: how it was read.
             progress: shows how much has been checked.
 
         Raises:
             RunError: the token file is missing, damaged, or of another text.
-            ConfigError: unknown encoding.
         """
-        wanted = sha256, size, None if bytes else check_encoding(encoding)
-        _, vocabulary, tokens = caching.read(
-            path, progress, lambda origin: (origin.sha256, origin.size, origin.encoding) == wanted
+        wanted = sha256, size, reading
+        file = caching.read(
+            path, progress, lambda origin: (origin.sha256, origin.size, origin.reading) == wanted
         )
         note = f"{path}: the text as it was encoded, not compared with its source"
-        return cls(tokens, vocabulary, name, size, sha256, (note,))
+        return cls(
+            file.tokens,
+            file.vocabulary,
+            name,
+            size,
+            sha256,
+            (note,),
+            reading,
+            file.origin.sizes,
+            cache=str(path.absolute()),
+            found=file.found,
+        )
+
+    def with_notes(self, notes: Sequence[str]) -> Self:
+        """Add notes, and the summary if anything in it is worth a note."""
+        worth = self.found and in_words(self.found, self.reading.newlines, self.reading.min_count)
+        return replace(self, notes=(*notes, *([self.summary] if worth else [])))
+
+    @property
+    def origin(self) -> Origin:
+        """What it was read from, and how."""
+        return Origin(self.sha256, self.sizes or (self.size,), self.reading)
+
+    @property
+    def summary(self) -> str:
+        """What was found in the text, and what was done with it."""
+        found, V = self.found or Found(), len(self.vocabulary)
+        facts = [f"{len(self):,} characters", f"{V} distinct"]
+        facts += [f"{found.lines:,} line{'s' * (found.lines > 1)}"] if found.lines else []
+        facts += [f"{found.files:,} files"] if found.files > 1 else []
+        facts += [self.reading.encoding or "bytes"]
+        parts = [", ".join(facts), *in_words(found, self.reading.newlines, self.reading.min_count)]
+        if found.num_rare:
+            parts.append(f"rare, less than {RARE} times: {listed(found.rare, found.num_rare)}")
+        return f"{self.name}: {'; '.join(parts)}"
 
     @classmethod
     def from_text(cls, text: str | bytes, name: str = "text") -> Self:
@@ -168,7 +241,18 @@ class Corpus:
         vocabulary = Vocabulary.of_bytes() if isinstance(text, bytes) else Vocabulary.of_text(text)
         blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         tokens = vocabulary.encode(text)
-        return cls(tokens, vocabulary, name, len(blob), hashlib.sha256(blob).hexdigest())
+        reading = BYTES if isinstance(text, bytes) else Reading(newlines="keep")
+        return cls(tokens, vocabulary, name, len(blob), hashlib.sha256(blob).hexdigest(), reading=reading)
+
+    def write_tokens(self, path: Path) -> None:
+        """Write a token file, from which ``from_cache`` takes the text, if a header holds its vocabulary.
+
+        Raises:
+            RunError: it cannot be written, or something else is in its place.
+        """
+        if len(self) and caching.has_header(self.origin, self.vocabulary, self.found):
+            pieces = (self.tokens[i : i + PIECE] for i in range(0, len(self), PIECE))
+            caching.write(path, self.origin, self.vocabulary, pieces, len(self), self.found)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -190,47 +274,78 @@ class Corpus:
         return Parts(self.tokens[:val], self.tokens[val:test], self.tokens[test:])
 
 
-def vocabulary_of(spool: Spool, origin: Origin, where: str) -> Vocabulary:
-    """Take the distinct symbols of what was read for its vocabulary."""
-    symbols = np.flatnonzero(spool.seen)
+def mapped(tokens: Tokens) -> bool:
+    """Whether tokens are those of a file."""
+    return isinstance(tokens, np.memmap)
+
+
+def vocabulary_of(spool: Spool, reading: Reading, where: str) -> Vocabulary:
+    """Take the distinct symbols of what was read for its vocabulary, if they occur often enough."""
+    symbols = np.flatnonzero(spool.counts >= reading.min_count)
+    if reading.encoding is None:
+        symbols = np.flatnonzero(spool.counts)
+    if len(symbols) == 0:
+        raise TextError(f"{where}: no character in it occurs {reading.min_count:,} times. Lower `min_count`")
     if len(symbols) == 1:
-        one = chr(symbols[0]) if origin.encoding else bytes([symbols[0]])
+        one = chr(symbols[0]) if reading.encoding else bytes([symbols[0]])
         raise TextError(
-            f"{where}: the text is one character, {one!r}, {len(spool):,} times over. "
+            f"{where}: the text is one character, {one!r}, {spool.counts[symbols[0]]:,} times over. "
             "There is nothing to predict: give a text with at least two distinct characters"
         )
-    return Vocabulary(symbols.astype(np.uint32)) if origin.encoding else Vocabulary.of_bytes()
+    return Vocabulary(symbols.astype(np.uint32)) if reading.encoding else Vocabulary.of_bytes()
 
 
 def encode(
     spool: Spool,
     origin: Origin,
+    found: Found,
     vocabulary: Vocabulary,
     where: str,
+    own: bool,
     ignore_unknown: bool,
     cache: Path | None,
     progress: ReadingProgress,
-) -> Tokens:
+) -> caching.TokenFile:
     """Encode what was read: into a token file that is mapped, or into an array.
 
-    Into an array if there is no ``cache``, or the vocabulary is another text's, or so large (or the files so
-    many) that no header holds it.
+    Into an array if there is no ``cache``, or the vocabulary is not the text's ``own``, or so large (or the
+    files so many) that no header holds it.
     """
-    symbols = np.flatnonzero(spool.seen)
+    symbols = np.flatnonzero(spool.counts)
     unknown = np.setdiff1d(symbols, vocabulary.symbols, assume_unique=True)
-    if len(unknown) and not ignore_unknown:
+    if len(unknown) and not (own or ignore_unknown):
         raise TextError(f"{where}: {vocabulary.unknown(unknown)}")
-    is_own = vocabulary.is_bytes or np.array_equal(symbols, vocabulary.symbols)
+    found.unknown = not own
+    count_characters(found, spool, unknown, origin.reading)
+    length = len(spool) - int(spool.counts[unknown].sum())
     with progress("encoding", spool.size) as done:
         pieces = vocabulary.encode_pieces(counted(spool, done), ignore_unknown=len(unknown) > 0)
-        if cache and is_own and caching.has_header(origin, vocabulary):
-            return caching.write(caching.place(cache, origin), origin, vocabulary, pieces, len(spool))
-        tokens = np.empty(len(spool), vocabulary.dtype)
-        n = 0
-        for piece in pieces:
-            tokens[n : n + len(piece)] = piece
-            n += len(piece)
-        return tokens[:n]
+        if cache and own and caching.has_header(origin, vocabulary, found):
+            path = caching.place(cache, origin)
+            tokens = caching.write(path, origin, vocabulary, pieces, length, found)
+        else:
+            tokens = np.empty(length, vocabulary.dtype)
+            n = 0
+            for piece in pieces:
+                tokens[n : n + len(piece)] = piece
+                n += len(piece)
+    return caching.TokenFile(origin, vocabulary, tokens, found)
+
+
+def count_characters(found: Found, spool: Spool, dropped: NDArray[np.integer], reading: Reading) -> None:
+    """Add to what was found how many lines there are, and which characters are rare or ``dropped``."""
+    counts = spool.counts
+    found.lines = int(counts[ord("\n")]) + (0 if reading.newlines == "lf" else found.cr)
+    if reading.encoding is None:
+        return
+    rare = np.setdiff1d(np.flatnonzero((counts > 0) & (counts < RARE)), dropped)
+    found.rare, found.num_rare = first_of(rare, counts), len(rare)
+    found.dropped, found.num_dropped = first_of(dropped, counts), (int(counts[dropped].sum()), len(dropped))
+
+
+def first_of(symbols: NDArray[np.integer], counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The first of some characters, with their counts."""
+    return [(int(symbol), int(counts[symbol])) for symbol in symbols[:SHOWN]]
 
 
 def counted(spool: Spool, done: Callable[[int], object]) -> Iterator[Symbols]:

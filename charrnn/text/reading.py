@@ -5,7 +5,6 @@ decoded, and kept in a ``Spool`` until all its characters are known.
 """
 
 import bz2
-import codecs
 import gzip
 import hashlib
 import io
@@ -22,7 +21,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from io import BufferedReader
-from itertools import chain
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self, cast
@@ -31,22 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
+from charrnn.text.cleaning import Found, clean
+from charrnn.text.encodings import decode_pieces
 
 Symbols = NDArray[np.unsignedinteger]  # code points or bytes, as narrow as they allow
 
 # progress("reading", bytes in all or None) is a context; its value is called with the bytes of each piece
 ReadingProgress = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 
-STDIN = "-"
+STDIN, GIT = "-", ".git"
 PIECE = 2**18  # bytes; small enough for a core's own cache, where larger pieces are slower
 IN_MEMORY = 2**23  # bytes of a spool; a larger one is on disk
 LONGEST_PATTERN = 1000  # characters: each part is compared with each file's name
-HOST_NAMES = "idna", "punycode"  # codecs for short names, whose time grows with the square of a text's length
-BYTE_ORDER_MARK = "\ufeff"
-BYTE_ORDER_MARKS = {
-    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-}
 COMPRESSED: dict[str, tuple[bytes, Callable[..., Any]]] = {  # suffix: first bytes, reader
     ".gz": (rb"\x1f\x8b\x08", gzip.open),
     ".bz2": (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", bz2.open),
@@ -63,37 +57,59 @@ def silent(what: str, total: int | None) -> AbstractContextManager[Callable[[int
 
 
 def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | str]:
-    """List the files that ``paths`` name, folders searched with ``glob``; sorted, each once.
+    """List the files that ``paths`` name, in that order; those of a folder, searched with ``glob``, by name.
 
-    The word ``-`` is standard input and comes first; a file of that name is ``Path("-")``.
+    Names are compared as people order them, ch2 before ch10. A file that is named twice is listed twice. The
+    word ``-`` is standard input, which can be read once; a file of that name is ``Path("-")``.
     """
-    files: set[Path] = set()
-    stdin = False
+    files = list[Path | str]()
     for name in paths:
         path = Path(name)
         if name == STDIN:
-            stdin = True
+            files += [STDIN] if STDIN not in files else []
         elif path.is_dir():
-            found = set(files_in(path, glob))
+            found = each_once(sorted(files_in(path, glob), key=natural))
             if not found:
                 raise TextError(f"{path}: no file in this folder matches {glob!r:.200}. See `glob`")
-            files |= found
+            files += found
         elif path.is_file() or path.is_fifo():
-            files.add(path)
+            files.append(path)
         elif path.exists():
             raise TextError(f"{path}: a device or a socket; expected a file, a pipe or a folder")
         else:
             raise TextError(f"{path}: no such file or folder")
-    if not files and not stdin:
+    if not files:
         raise TextError("no text given: name at least one file or folder")
-    return [*([STDIN] if stdin else []), *sorted(files)]
+    return files
+
+
+def natural(path: Path) -> tuple[tuple[tuple[str | int, ...], ...], str]:
+    """A key to sort paths by: folder by folder, the numbers in a name as numbers."""
+
+    def key(part: str) -> tuple[str | int, ...]:
+        return tuple(int(word) if i % 2 else word for i, word in enumerate(re.split(r"([0-9]+)", part)))
+
+    return tuple(map(key, path.parts)), str(path)
+
+
+def each_once(files: list[Path]) -> list[Path]:
+    """Leave out links to other files of a list, and further links to the same file."""
+    real = {os.path.realpath(path) for path in files if not path.is_symlink()}
+    kept = list[Path]()
+    for path in files:
+        target = os.path.realpath(path)
+        if not path.is_symlink() or target not in real:
+            kept.append(path)
+            real.add(target)
+    return kept
 
 
 def files_in(folder: Path, glob: str, *, links: bool = True) -> Iterator[Path]:
     """Find the files whose path below ``folder`` matches ``glob``; in it, ``**`` is any number of folders.
 
     Each folder is listed once at most, whatever the pattern; a link to a folder is not followed. (Path.glob
-    follows some, and takes exponential time with several ``**``.) ``links`` to files are.
+    follows some, and takes exponential time with several ``**``.) ``links`` to files are. What git keeps in
+    .git is left out unless the pattern names it.
     """
     parts, is_long = PurePath(glob).parts, len(glob) > LONGEST_PATTERN
     if is_long or not parts or PurePath(glob).anchor or any("**" in part and part != "**" for part in parts):
@@ -116,12 +132,22 @@ def files_in(folder: Path, glob: str, *, links: bool = True) -> Iterator[Path]:
         except PermissionError:
             continue
         for entry in entries:
+            if entry.name == GIT and GIT not in parts:
+                continue
             matched = {i for i in places if parts[i] != "**" and fnmatch(entry.name, parts[i])}
-            if len(parts) - 1 in matched and entry.is_file(follow_symlinks=links):
+            if len(parts) - 1 in matched and is_file(entry, links):
                 yield Path(entry.path)
             below = ahead({i + 1 for i in matched} | {i for i in places if parts[i] == "**"})
             if below and entry.is_dir(follow_symlinks=False):
                 folders.append((entry.path, below))
+
+
+def is_file(entry: "os.DirEntry[str]", links: bool) -> bool:
+    """Whether an entry of a folder is a file, or a link to one if ``links`` count."""
+    try:
+        return entry.is_file(follow_symlinks=links)
+    except OSError:  # links in a circle
+        return False
 
 
 def corpus_name(paths: Sequence[str | Path]) -> str:
@@ -138,6 +164,11 @@ def corpus_name(paths: Sequence[str | Path]) -> str:
     if first.is_dir():
         return first.name or "text"
     return Path(first.stem).stem if first.suffix in COMPRESSED else first.stem
+
+
+def source_of(path: str | Path) -> str:
+    """Return what is noted of a source: its absolute path, or - for a pipe."""
+    return STDIN if path == STDIN or Path(path).is_fifo() else str(Path(path).resolve())
 
 
 def can_be_read_again(source: Path | str) -> bool:
@@ -201,58 +232,6 @@ def describe(source: Path | str) -> str:
 # -- text -------------------------------------------------------------------------------------------
 
 
-def check_encoding(encoding: str) -> str:
-    """Find the codec's own name for an encoding of text."""
-    try:
-        codecs.getincrementaldecoder(encoding)
-        name = codecs.lookup(encoding).name
-        if name in HOST_NAMES:
-            raise LookupError
-        with suppress(UnicodeError):
-            b"a".decode(encoding)  # a codec from bytes to bytes refuses
-    except (LookupError, ValueError):
-        raise ConfigError(
-            f"`encoding`: {encoding!r:.200} is not a text encoding; try utf-8, utf-16, latin-1 or cp1252"
-        ) from None
-    return name
-
-
-def decode(blob: bytes, encoding: str, where: str) -> str:
-    """Decode ``blob``, which errors call ``where``."""
-    return "".join(decode_pieces([blob], encoding, where))
-
-
-def decode_pieces(pieces: Iterable[bytes], encoding: str, where: str) -> Iterator[str]:
-    """Decode pieces of bytes; a character may begin in one and end in the next.
-
-    An error says at which byte of the whole.
-    """
-    codec = check_encoding(encoding)
-    pieces, head, end = iter(pieces), b"", 0
-    if codec in BYTE_ORDER_MARKS:
-        while len(head) < 4 and (piece := next(pieces, b"")):
-            head += piece
-        if not head.startswith(BYTE_ORDER_MARKS[codec]):  # this machine's order, as bytes.decode has it
-            codec += "-le" if sys.byteorder == "little" else "-be"
-    decoder = codecs.getincrementaldecoder(codec)()
-    try:
-        for piece in chain([head], pieces):
-            end += len(piece)
-            yield decoder.decode(piece)
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:  # error.object may begin before the piece; it ends with it
-        offset = end - len(error.object) + error.start
-        byte = "".join(f" 0x{byte:02x}" for byte in error.object[error.start : error.start + 1])
-        raise TextError(
-            f"{where}: not {encoding}: byte{byte} at offset {offset:,} "
-            f"({error.reason}). Name the text's `encoding`, or use `bytes`"
-        ) from None
-    except UnicodeError as error:
-        raise TextError(
-            f"{where}: not {encoding}: {error}. Name the text's `encoding`, or use `bytes`"
-        ) from None
-
-
 def code_points(text: str) -> Symbols:
     """Unicode code points of ``text``, (n,), as uint8, uint16 or uint32: the narrowest that holds them."""
     with suppress(UnicodeEncodeError):
@@ -264,18 +243,49 @@ def code_points(text: str) -> Symbols:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the bytes of files become the characters of a text.
+
+    Attributes:
+        encoding: the codec's name, for files that do not begin with the mark of another; None for a
+            vocabulary of bytes, which are taken as they are.
+        newlines: ``lf`` makes every line end an LF, ``keep`` leaves them.
+        normalize: the Unicode form: ``none`` leaves it, ``nfc`` makes one of letter and accent.
+        min_count: characters that occur less often are dropped.
+        between: what stands between two files, unless the first ends a line.
+    """
+
+    encoding: str | None = "utf-8"
+    newlines: str = "lf"
+    normalize: str = "none"
+    min_count: int = 1
+    between: str = "\n"
+
+    @property
+    def words(self) -> str:
+        """Short words for all but ``between``, for the name of a file."""
+        words = [self.encoding or "bytes"]
+        words += ["lf"] if self.newlines == "lf" else []
+        words += [self.normalize] if self.normalize != "none" else []
+        return ".".join(words + ([f"min{self.min_count}"] if self.min_count > 1 else []))
+
+
+TEXT, BYTES = Reading(), Reading(None, "keep", between="")
+
+
+@dataclass(frozen=True)
 class Origin:
     """What a text was read from, and how: the same origin, the same characters.
 
     Attributes:
         sha256: hash of the bytes of all files, joined, in hexadecimal.
         sizes: of each file, in bytes, decompressed.
-        encoding: the codec's name; None for a vocabulary of bytes.
+        reading: how.
     """
 
     sha256: str
     sizes: tuple[int, ...]
-    encoding: str | None
+    reading: Reading
 
     @property
     def size(self) -> int:
@@ -294,13 +304,13 @@ class Spool:
     A small text is kept in memory, a large one in a file without a name, which ends with the process.
 
     Attributes:
-        seen: (0x110000,) booleans: the code points that the text has.
+        counts: (0x110000,) how often the text has each code point.
         pieces: dtype and length of each piece.
     """
 
     def __init__(self, folder: Path | None):
         """Keep the file in ``folder``, or where the system has its temporary files."""
-        self.seen = np.zeros(sys.maxunicode + 1, bool)
+        self.counts = np.zeros(sys.maxunicode + 1, np.int64)
         self.pieces: list[tuple[np.dtype[Any], int]] = []
         self._folder = folder
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115  # closed on exit
@@ -325,7 +335,8 @@ class Spool:
 
     def add(self, symbols: Symbols) -> None:
         """Append a piece."""
-        self.seen[symbols] = True
+        counts = np.bincount(symbols)
+        self.counts[: len(counts)] += counts
         self.pieces.append((symbols.dtype, len(symbols)))
         with self._writing():
             self._file.write(symbols.tobytes())
@@ -372,26 +383,31 @@ class Tally:
 
 def read_text(
     sources: Sequence[Path | str],
-    encoding: str | None,
+    reading: Reading,
     progress: ReadingProgress,
     spool: Spool | None = None,
     limit: int | None = None,
-) -> tuple[Origin, list[str]]:
+) -> tuple[Origin, Found]:
     """Read files to their end, up to ``limit`` bytes; keep their symbols in ``spool`` if one is given.
 
-    Returns: what was read, and notes for the user.
+    Returns: what was read, and what was found in it if it was kept.
     """
-    tally, notes = Tally(math.inf if limit is None else limit), list[str]()
+    tally, found = Tally(math.inf if limit is None else limit), Found(files=len(sources))
     with progress("checking" if spool is None else "reading", size_on_disk(sources)) as done:
+        last: int | None = None  # the symbol before a file
         for source in sources:
             pieces = tally.pieces(source, done)
             if spool is None:
                 for _ in pieces:
                     pass
-            else:
-                for symbols in symbols_of(pieces, encoding, describe(source), notes):
-                    spool.add(symbols)
-    return Origin(tally.digest.hexdigest(), tuple(tally.sizes), encoding), notes
+                continue
+            before = last
+            for symbols in symbols_of(pieces, reading, describe(source), found):
+                if reading.between and before is not None and chr(before) not in "\r\n":
+                    spool.add(code_points(reading.between))
+                spool.add(symbols)
+                before, last = None, int(symbols[-1])
+    return Origin(tally.digest.hexdigest(), tuple(tally.sizes), reading), found
 
 
 def size_on_disk(sources: Sequence[Path | str]) -> int | None:
@@ -402,20 +418,13 @@ def size_on_disk(sources: Sequence[Path | str]) -> int | None:
     return sum(file.stat().st_size for file in files)
 
 
-def symbols_of(
-    pieces: Iterable[bytes], encoding: str | None, where: str, notes: list[str]
-) -> Iterator[Symbols]:
-    """Turn pieces of bytes into symbols, (n,) each: the bytes, or the text's code points.
-
-    A byte-order mark at the start is dropped from a text, and noted.
-    """
-    if encoding is None:
-        yield from (np.frombuffer(piece, np.uint8) for piece in pieces)
+def symbols_of(pieces: Iterable[bytes], reading: Reading, where: str, found: Found) -> Iterator[Symbols]:
+    """Turn pieces of bytes into symbols, (n,) each, n > 0: the bytes, or the text's code points."""
+    if reading.encoding is None:
+        yield from (np.frombuffer(piece, np.uint8) for piece in pieces if piece)
         return
-    texts = decode_pieces(pieces, encoding, where)
-    first = next(filter(None, texts), "")
-    if first.startswith(BYTE_ORDER_MARK):
-        first = first[1:]
-        notes.append(f"{where}: a byte-order mark at the start was dropped")
-    yield code_points(first)
-    yield from map(code_points, texts)
+    remarks = list[str]()
+    texts = decode_pieces(pieces, reading.encoding, where, remarks)
+    yield from map(code_points, filter(None, clean(texts, reading.newlines, reading.normalize, found)))
+    for remark in remarks:
+        found.remark(remark, Path(where).name)

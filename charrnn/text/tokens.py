@@ -17,20 +17,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from charrnn.errors import RunError, TextError
 from charrnn.files import write_whole
-from charrnn.text.reading import PIECE, Origin, ReadingProgress, silent
+from charrnn.text.cleaning import Found
+from charrnn.text.reading import PIECE, Origin, Reading, ReadingProgress, silent
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
 TOKENS = "tokens.bin"  # its name in the folder of a run
-FORMAT = "charrnn tokens 1"
+FORMAT = "charrnn tokens 2"
 BEGINNING = b'{"format": "charrnn tokens '  # of a token file of any version
 ALIGNED = 64
 LONGEST_HEADER = 2_000_000  # bytes
@@ -39,27 +40,38 @@ ABANDONED = 86_400  # seconds since a temporary file was written to
 
 
 class Header(BaseModel):
-    """The first line of a token file."""
+    """The first line of a token file; one of version 0.1 lacks how the text was cleaned."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    format: str = Field(pattern=f"^{FORMAT}$")
+    format: Literal["charrnn tokens 1", "charrnn tokens 2"]
     count: int = Field(ge=1, lt=2**60)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     sizes: tuple[Annotated[int, Field(ge=0, lt=2**60)], ...]
     encoding: str | None
+    newlines: Literal["keep", "lf"] = "keep"
+    normalize: Literal["none", "nfc"] = "none"
+    min_count: int = Field(default=1, ge=1, lt=2**63)
+    between: str = Field(default="", max_length=1)
+    found: Found | None = None
     symbols: list[Annotated[int, Field(ge=0, le=0x10FFFF)]]
 
+    @property
+    def origin(self) -> Origin:
+        """What the text was read from, and how."""
+        names = (field.name for field in fields(Reading))
+        return Origin(self.sha256, self.sizes, Reading(**{name: getattr(self, name) for name in names}))
 
-def token_file_name(sha256: str, encoding: str | None) -> str:
+
+def token_file_name(sha256: str, reading: Reading) -> str:
     """Name the token file of a text in a folder of several."""
-    return f"{sha256[:32]}.{encoding or 'bytes'}.bin"
+    return f"{sha256[:32]}.{reading.words}.bin"
 
 
 def place(cache: Path, origin: Origin) -> Path:
     """Find the token file of a text: ``cache`` itself, or a file in it that is named after the hash."""
     if cache.name != TOKENS and cache.is_dir():
-        return cache / token_file_name(origin.sha256, origin.encoding)
+        return cache / token_file_name(origin.sha256, origin.reading)
     return cache  # of a run: whatever is in its place
 
 
@@ -68,25 +80,33 @@ def nearest_folder(cache: Path) -> Path:
     return next(path for path in (cache.absolute(), *cache.absolute().parents) if path.is_dir())
 
 
-def has_header(origin: Origin, vocabulary: Vocabulary) -> bool:
+def has_header(origin: Origin, vocabulary: Vocabulary, found: Found | None) -> bool:
     """Say whether the header of this text's token file is short enough to be read again."""
-    return len(first_line(origin, vocabulary, 2**59)) <= LONGEST_HEADER
+    return len(first_line(origin, vocabulary, 2**59, found)) <= LONGEST_HEADER
 
 
-def first_line(origin: Origin, vocabulary: Vocabulary, count: int) -> bytes:
+def first_line(origin: Origin, vocabulary: Vocabulary, count: int, found: Found | None) -> bytes:
     """Make the header of a token file."""
-    header = {"format": FORMAT, "count": count, **asdict(origin), "symbols": vocabulary.symbols.tolist()}
-    line = json.dumps(header).encode()
+    header = {"format": FORMAT, "count": count, "sha256": origin.sha256, "sizes": origin.sizes}
+    header |= {**asdict(origin.reading), "found": found and found.model_dump()}
+    line = json.dumps(header | {"symbols": vocabulary.symbols.tolist()}).encode()
     return line + b" " * (-(len(line) + 1) % ALIGNED) + b"\n"
 
 
-def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Tokens], count: int) -> Tokens:
+def write(
+    path: Path,
+    origin: Origin,
+    vocabulary: Vocabulary,
+    ids: Iterable[Tokens],
+    count: int,
+    found: Found | None = None,
+) -> Tokens:
     """Write a text's ids, ``count`` of them in pieces, whole or not at all; an older token file is replaced.
 
     Returns: (count,) the ids, mapped into memory: those written here, even if another process replaces them.
     """
     must_be_replaceable(path)
-    line = first_line(origin, vocabulary, count)
+    line = first_line(origin, vocabulary, count, found)
     dtype = vocabulary.dtype.newbyteorder("<")
     mapped: list[Tokens] = []
 
@@ -112,7 +132,7 @@ def write(path: Path, origin: Origin, vocabulary: Vocabulary, ids: Iterable[Toke
         for old in path.parent.iterdir():  # of writers that were killed
             if temporary.fullmatch(old.name) and time.time() - old.lstat().st_mtime > ABANDONED:
                 old.unlink()
-    return mapped[0] if mapped else read(path, silent, origin.__eq__)[2]
+    return mapped[0] if mapped else read(path, silent, origin.__eq__).tokens
 
 
 def must_be_replaceable(path: Path) -> None:
@@ -144,10 +164,19 @@ def opened(path: Path) -> BinaryIO:
     raise ValueError("not a regular file")
 
 
+class TokenFile(NamedTuple):
+    """What is in a token file."""
+
+    origin: Origin
+    vocabulary: Vocabulary
+    tokens: Tokens  # (n,), mapped into memory
+    found: Found | None  # in the text, as it was read
+
+
 def read(
     path: Path, progress: ReadingProgress, fits: Callable[[Origin], bool] = lambda origin: True
-) -> tuple[Origin, Vocabulary, Tokens]:
-    """Read what the tokens were made from, their vocabulary, and the tokens (n,), mapped into memory.
+) -> TokenFile:
+    """Read a token file.
 
     Arguments:
         fits: whether a text of that origin is wanted; if not, its ids are not read.
@@ -158,7 +187,6 @@ def read(
             if not line.endswith(b"\n"):
                 raise ValueError("no header")
             header = Header.model_validate_json(line)
-            origin = Origin(header.sha256, header.sizes, header.encoding)
             vocabulary = Vocabulary(np.array(header.symbols, np.uint32 if header.encoding else np.uint8))
             if header.encoding is None and len(vocabulary) != 256:
                 raise ValueError("not all bytes")
@@ -166,7 +194,7 @@ def read(
             rest = header.count * ids.itemsize
             if os.fstat(file.fileno()).st_size != len(line) + rest + HASH:
                 raise ValueError("another length")
-            if not fits(origin):
+            if not fits(header.origin):
                 raise RunError(f"{path}: made from another text, or read in another way")
             digest = hashlib.sha256(line)
             with progress("checking", rest) as done:
@@ -179,7 +207,8 @@ def read(
                     done(len(piece))
             if file.read(HASH + 1) != digest.digest():
                 raise ValueError("another hash")
-            return origin, vocabulary, np.memmap(file, ids, "r", len(line), (header.count,))
+            tokens = np.memmap(file, ids, "r", len(line), (header.count,))
+            return TokenFile(header.origin, vocabulary, tokens, header.found)
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (TextError, ValueError, OverflowError):
@@ -188,15 +217,15 @@ def read(
 
 def look_up(
     cache: Path, origin: Origin, vocabulary: Vocabulary | None, notes: list[str], progress: ReadingProgress
-) -> tuple[Tokens, Vocabulary] | None:
+) -> TokenFile | None:
     """Find the tokens of a text in a cache; a note says why what is there is replaced."""
     path = place(cache, origin)
     if not os.path.lexists(path):
         return None
     try:
-        _, found, tokens = read(path, progress, origin.__eq__)
+        file = read(path, progress, origin.__eq__)
     except RunError as error:
         must_be_replaceable(path)
         notes.append(f"{error}; it is replaced")
         return None
-    return (tokens, found) if vocabulary in (None, found) else None
+    return file if vocabulary in (None, file.vocabulary) else None

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import TextError
-from charrnn.text.reading import Symbols, code_points, decode
+from charrnn.text.cleaning import form_of, in_form
+from charrnn.text.encodings import decode
+from charrnn.text.reading import Symbols, code_points
 
 Tokens = NDArray[Any]  # unsigned integers, as narrow as the vocabulary allows
 
@@ -74,7 +77,8 @@ class Vocabulary:
         """Return the indices of the characters of ``text``, (n,).
 
         Arguments:
-            text: a string, or its UTF-8 bytes; for a vocabulary of bytes, any bytes.
+            text: a string, or its UTF-8 bytes; for a vocabulary of bytes, any bytes. A string is brought
+                ``in_known_form`` first.
             ignore_unknown: drop characters that are not in the vocabulary.
 
         Raises:
@@ -83,7 +87,9 @@ class Vocabulary:
         if self.is_bytes:
             blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
             return np.frombuffer(blob, np.uint8)
-        points = code_points(text if isinstance(text, str) else decode(text, "utf-8", "the text given"))
+        if isinstance(text, bytes):
+            text = decode(text, "utf-8", "the text given")
+        points = code_points(self.in_known_form(text))
         indices = np.searchsorted(self.symbols, points)
         indices[indices == len(self)] = 0
         known = self.symbols[indices] == points
@@ -92,6 +98,30 @@ class Vocabulary:
         elif not known.all():
             raise self.unknown(points[~known])
         return indices.astype(self.dtype)
+
+    def in_known_form(self, text: str) -> str:
+        """Write a text as this vocabulary's text was written.
+
+        CR LF and CR become LF if CR is no character of it. Letters with accents, if those of the vocabulary
+        are in one of the Unicode forms NFC and NFD only, are brought into that form.
+        """
+        if self.is_bytes:
+            return text
+        if "\r" in text and self.newlines == "lf":
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if not text.isascii() and self.form != "none":
+            text = in_form(text, self.form)
+        return text
+
+    @property
+    def newlines(self) -> str:
+        """How to read line ends: ``lf`` makes them LF, where CR is no character of it."""
+        return "keep" if self.is_bytes or ord("\r") in self.symbols else "lf"
+
+    @cached_property
+    def form(self) -> str:
+        """The Unicode form of its letters with accents, ``nfc`` or ``nfd``; else ``none``."""
+        return "none" if self.is_bytes else form_of("".join(map(chr, self.symbols)))
 
     def unknown(self, points: NDArray[np.integer]) -> TextError:
         """Make the error that names these code points, which are not in the vocabulary."""

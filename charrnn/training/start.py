@@ -1,7 +1,7 @@
 """train(): begin a run, resume it, or start one from another's weights."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from charrnn.notebook import curves, panel, table
 from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
 from charrnn.runs.curves import read_curves
 from charrnn.runs.folder import BEST, LAST
-from charrnn.runs.note import CONFIG, InitFrom
+from charrnn.runs.note import CONFIG, InitFrom, path_from
 from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
@@ -63,7 +63,6 @@ def train(
     overwrite: bool = False,
     init_from: str | Path | None = None,
     allow_changed_corpus: bool = False,
-    about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Train a network on a text and keep it in the folder ``out``.
@@ -77,8 +76,6 @@ def train(
         init_from: a run whose weights the new one starts from. What the characters of both texts have
             learned is kept; new characters start afresh.
         allow_changed_corpus: resume on another text than the run's, which must have no new characters.
-        about: where and how the text was read, to be noted in config.json: ``sources``, ``cache_dir``,
-            ``bytes``, ``encoding``, ``glob``.
         progress: is told what happens.
 
     Raises:
@@ -102,7 +99,6 @@ def train(
             save=resume if isinstance(resume, str) else LAST,
             init_from=init_from,
             allow_changed_corpus=allow_changed_corpus,
-            about=about,
             progress=progress,
         )
 
@@ -115,7 +111,6 @@ def train_in(
     save: str = LAST,
     init_from: str | Path | None = None,
     allow_changed_corpus: bool = False,
-    about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Train in a folder that is held already, so that a text is encoded into it under its lock.
@@ -126,12 +121,12 @@ def train_in(
 
     The rest is as in ``train``.
     """
-    config, progress, about = config or TrainConfig(), progress or Progress(), about or {}
+    config, progress = config or TrainConfig(), progress or Progress()
     with stops_collected() as stop:
         if folder.mode == "resume":
-            trainer = _resumed(folder, corpus, config, save, progress, about, allow_changed_corpus)
+            trainer = _resumed(folder, corpus, config, save, progress, allow_changed_corpus)
         else:
-            trainer = _begun(folder, corpus, choose_kernels(config), progress, about, init_from)
+            trainer = _begun(folder, corpus, choose_kernels(config), progress, init_from)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -144,7 +139,6 @@ def _begun(
     corpus: Corpus,
     config: TrainConfig,
     progress: Progress,
-    about: Mapping[str, Any],
     init_from: str | Path | None,
 ) -> Trainer:
     """A trainer at the first step of a new run."""
@@ -153,8 +147,8 @@ def _begun(
         known, V = take_over(model, load(init_from), init_from), len(model.vocabulary)
         progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
     trainer = Trainer(folder, corpus, config, model, progress)
-    start = None if init_from is None else InitFrom(run=str(init_from))
-    folder.begin(Note.of(config, corpus, about, start), trainer.snapshot())
+    start = None if init_from is None else InitFrom(run=path_from(folder.path, init_from))
+    folder.begin(Note.of(folder.path, config, corpus, start), trainer.snapshot(), corpus)
     return trainer
 
 
@@ -164,7 +158,6 @@ def _resumed(
     config: TrainConfig,
     save: str,
     progress: Progress,
-    about: Mapping[str, Any],
     allow_changed_corpus: bool,
 ) -> Trainer:
     """A trainer that stands where a save left off. Nothing is written before all of it is found to fit."""
@@ -173,12 +166,11 @@ def _resumed(
     if config.kernels == "auto":
         config = config.model_copy(update={"kernels": read_note(run).settings.kernels})
     config = choose_kernels(config, resumed=True)
-    about = {**note.corpus.model_dump(), **about}
     changed = _changes(run, note, config, say)
     if save == LAST and not folder.has_save():
         _check_nothing_is_lost(run, note)
         say("this run ended before its first save: it starts from the beginning")
-        return _begun(folder, corpus, config, progress, about, None)
+        return _begun(folder, corpus, config, progress, None)
     snapshot = folder.load(save)
     other_text = snapshot.state.corpus != corpus.sha256
     if other_text and not allow_changed_corpus:
@@ -211,7 +203,8 @@ def _resumed(
     notes.append(folder.mend(trainer.state))
     for text in filter(None, notes):
         say(text)
-    folder.write_note(Note.of(config, corpus, about, note.init_from))
+    folder.keep_text(corpus)
+    folder.write_note(Note.of(run, config, corpus, note.init_from, note.corpus))
     return trainer
 
 
@@ -289,7 +282,7 @@ def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus
         )
     index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
     tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
-    return replace(corpus, tokens=tokens, vocabulary=vocabulary)
+    return replace(corpus, tokens=tokens, vocabulary=vocabulary, cache="")
 
 
 def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:

@@ -93,7 +93,7 @@ def test_a_run_whose_text_is_gone_and_that_was_moved_is_evaluated_and_resumed(cl
         outcome = cli(*words)
         assert outcome.code == 0, outcome.err
         note = f"{run}/tokens.bin: the text as it was encoded, not compared with its source\n"
-        assert outcome.err.startswith(note)
+        assert note in outcome.err
         if words == ["eval", run]:
             assert cli("eval", run, "--json").out.replace(str(run), "RUN") == score
 
@@ -102,7 +102,7 @@ def test_a_text_that_moved_is_noted_where_it_was_last_named(cli, text, run, tmp_
     new = text.rename(tmp_path / "new.txt")
     (run / "tokens.bin").unlink()
     assert cli("train", new, "--resume", "--out", run, "--max-steps", 3).code == 0
-    assert json.loads((run / "config.json").read_text())["corpus"]["sources"] == [str(new)]
+    assert json.loads((run / "config.json").read_text())["corpus"]["sources"] == ["../new.txt"]
     assert cli("eval", run).code == 0
 
 
@@ -137,7 +137,7 @@ def test_a_text_that_changed_is_refused_when_it_is_named(cli, text, run, tmp_pat
     allowed = ["--resume", "--allow-changed-corpus", "--max-steps", 3, "--out", run]
     assert "--allow-changed-corpus: name the CORPUS" in cli("train", *allowed).err
     assert cli("train", text, *allowed).code == 0
-    assert "made from another text" in cli("eval", run).err  # what is kept is the text before
+    assert cli("eval", run).code == 0
     assert cli("train", text, "--resume", "--out", run).code == 0
     assert cli("eval", run).code == 0
 
@@ -160,7 +160,7 @@ def test_a_run_of_another_encoding_is_resumed_twice_and_evaluated(cli, tmp_path)
     for steps in (6, 9):
         assert cli("train", "--resume", "--out", out, "--max-steps", steps).code == 0
     corpus = json.loads((out / "config.json").read_text())["corpus"]
-    assert (corpus["encoding"], corpus["glob"]) == ("latin-1", "*.md")
+    assert (corpus["encoding"], corpus["glob"]) == ("iso8859-1", "*.md")
     assert cli("eval", out).code == 0
     assert cli("eval", out, path).code == 0
     for flag in ("--encoding", "--glob"):
@@ -180,7 +180,7 @@ def test_runs_share_a_cache_dir(cli, text, tmp_path, monkeypatch):
     run = tmp_path / "a"
     for words in users_of(run):
         assert cli(*words).code == 0
-    assert json.loads((run / "config.json").read_text())["corpus"]["cache_dir"] == str(tmp_path / "caches")
+    assert json.loads((run / "config.json").read_text())["corpus"]["cache_dir"] == "../caches"
     assert identity(tmp_path / "caches" / file.name) == made
     shutil.move(tmp_path / "caches", tmp_path / "elsewhere")
     assert cli("eval", run).code == 2
@@ -334,7 +334,7 @@ def test_a_file_that_is_no_token_file_is_not_replaced(cli, text, run, tmp_path, 
     if how == "new":
         for path in run.iterdir():
             path.unlink()
-    file = outside / f"{note['sha256'][:32]}.utf-8.bin" if how == "--cache-dir" else run / "tokens.bin"
+    file = outside / f"{note['sha256'][:32]}.utf-8.lf.bin" if how == "--cache-dir" else run / "tokens.bin"
     file.unlink(missing_ok=True)
     match kind:
         case "text" | "nothing":
@@ -438,7 +438,7 @@ def test_a_cache_that_a_note_names_is_passed_over_unless_it_is_the_texts(cli, te
     cache, note = tmp_path / "cache", json.loads((run / "config.json").read_text())["corpus"]
     cache.mkdir()
     change_note(run, cache_dir=str(cache))
-    file = cache / f"{note['sha256'][:32]}.utf-8.bin"
+    file = cache / f"{note['sha256'][:32]}.utf-8.lf.bin"
     whole = (run / "tokens.bin").read_bytes()
     (run / "tokens.bin").rename(file)
     assert cli("eval", run).code == 0

@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_folder_in_which_no_run_is_begun_is_left_as_it_was(tmp_path):
     assert (tmp_path / "run" / ".lock").exists()
 
 
-def test_nothing_is_written_to_a_folder_that_was_replaced(run_folder, tmp_path):
+def test_nothing_is_written_to_a_folder_that_was_replaced(run_folder, corpus, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(run_folder, run)
     with RunFolder(run, "resume") as folder:
@@ -146,11 +147,12 @@ def test_nothing_is_written_to_a_folder_that_was_replaced(run_folder, tmp_path):
         (run / "best.npz").unlink()
         before = {path.name: path.read_bytes() for path in run.iterdir()}
         for write in (
-            lambda: folder.begin(note, snapshot),
+            lambda: folder.begin(note, snapshot, corpus),
             lambda: folder.append({"step": 1}),
             lambda: folder.save(snapshot),
             lambda: folder.take_up("last.npz", snapshot.state),
             lambda: folder.go_back(snapshot),
+            lambda: folder.keep_text(corpus),
             lambda: folder.write_note(note),
         ):
             with pytest.raises(RunError, match="was deleted or replaced"):
@@ -187,21 +189,20 @@ def test_a_best_model_of_a_step_that_is_none_is_made_again(run_folder, corpus, t
 
 
 def test_a_note_that_could_not_be_read_again_is_not_written(corpus, tmp_path):
-    about = {"sources": [f"/{i:0100}" for i in range(10_000)]}
+    many = replace(corpus, sources=tuple(f"/{i:0100}" for i in range(10_000)))
     with pytest.raises(RunError, match=r"config.json: would be 1,\d+,\d+ bytes, for 10,000 files .*folder"):
-        charrnn.train(corpus, charrnn.TrainConfig(max_steps=1), tmp_path / "run", about=about)
+        charrnn.train(many, charrnn.TrainConfig(max_steps=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    for wrong in ({"sources": "a"}, {"cache_dir": "a\0b"}, {"author": "me"}):
-        with pytest.raises(charrnn.CharRNNError, match=f"about: .*{next(iter(wrong))}"):
-            charrnn.train(corpus, charrnn.TrainConfig(max_steps=1), tmp_path / "run", about=wrong)
+    with pytest.raises(charrnn.CharRNNError, match=r"corpus: .*name"):
+        charrnn.train(replace(corpus, name="a\0"), charrnn.TrainConfig(max_steps=1), tmp_path / "run")
 
 
 def test_a_text_left_by_a_replacement_that_was_killed_is_no_text_of_a_resumed_run(corpus, tmp_path):
     train(corpus, tmp_path, max_steps=1, val_fraction=0)
     for path in [*tmp_path.glob("*.npz")]:  # a run that ended before its first save
         path.unlink()
-    (tmp_path / "tokens.bin").write_bytes(b"its own")
+    own = (tmp_path / "tokens.bin").read_bytes()
     (tmp_path / ".tokens.bin.new").write_bytes(b"another's")
     train(corpus, tmp_path, max_steps=1, val_fraction=0, resume=True)
-    assert (tmp_path / "tokens.bin").read_bytes() == b"its own"
+    assert (tmp_path / "tokens.bin").read_bytes() == own
     assert not (tmp_path / ".tokens.bin.new").exists()

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
 from charrnn.text import reading
-from charrnn.text.reading import (
-    Spool,
-    Tally,
-    check_encoding,
-    code_points,
-    corpus_name,
-    decode_pieces,
-    files_in,
-    read_pieces,
-)
+from charrnn.text.encodings import check_encoding, decode_pieces
+from charrnn.text.reading import Spool, Tally, code_points, corpus_name, files_in, read_pieces
 
 PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 MIXED = "\ufeffa\r\né寒\r𝄞\n\ufeffz"  # of one, two, three and four bytes; marks and line ends stay
@@ -35,7 +27,8 @@ def in_pieces(blob, size):
 )
 def test_a_character_may_be_cut_by_the_end_of_a_piece(encoding, size):
     blob = MIXED.encode(encoding)
-    assert "".join(decode_pieces(in_pieces(blob, size), encoding, "a")) == blob.decode(encoding)
+    text = MIXED if encoding in ("utf-16", "utf-32", "utf-8-sig") else MIXED[1:]  # which write one mark more
+    assert "".join(decode_pieces(in_pieces(blob, size), encoding, "a")) == text
 
 
 @given(
@@ -50,7 +43,7 @@ def test_pieces_decode_and_fail_where_the_whole_does(blob, size, encoding):
         return "".join(decode_pieces(in_pieces(blob, size), encoding, "a.txt"))
 
     try:
-        text = blob.decode(encoding)
+        text = blob.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         where = f"byte 0x{blob[error.start]:02x} at offset {error.start:,} "
         with pytest.raises(TextError, match=f"a.txt: not {encoding}: {where}.*`bytes`"):
@@ -131,7 +124,7 @@ def test_a_spool_gives_back_what_it_was_given(texts, in_memory):
             for _ in range(2):
                 assert ["".join(map(chr, piece)) for piece in spool] == texts
             assert len(spool) == len("".join(texts))
-            assert set(map(chr, np.flatnonzero(spool.seen))) == set("".join(texts))
+            assert set(map(chr, np.flatnonzero(spool.counts))) == set("".join(texts))
 
 
 def test_a_spool_in_a_folder_that_is_not_there(tmp_path, monkeypatch):

@@ -9,24 +9,26 @@ from hypothesis import strategies as st
 
 from charrnn.errors import RunError
 from charrnn.text import tokens as cache
-from charrnn.text.reading import Origin, silent
+from charrnn.text.cleaning import Found
+from charrnn.text.reading import Origin, Reading, silent
 from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of_text("abc")
-ORIGIN = Origin("12" * 32, (5, 0), "utf-8")
+ORIGIN = Origin("12" * 32, (5, 0), Reading(normalize="nfc", min_count=2))
+FOUND = Found(files=2, crlf=7, rare=[(97, 1)], num_rare=1, remarks={"is odd": ("a.txt", 2)})
 IDS = np.array([2, 0, 1, 1, 0], np.uint8)
 
 
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "run" / "tokens.bin"
-    cache.write(path, ORIGIN, VOCABULARY, [IDS[:2], IDS[2:]], 5)
+    cache.write(path, ORIGIN, VOCABULARY, [IDS[:2], IDS[2:]], 5, FOUND)
     return path
 
 
 def test_what_is_written_is_read(file):
-    origin, vocabulary, tokens = cache.read(file, silent)
-    assert (origin, vocabulary) == (ORIGIN, VOCABULARY)
+    origin, vocabulary, tokens, found = cache.read(file, silent)
+    assert (origin, vocabulary, found) == (ORIGIN, VOCABULARY, FOUND)
     np.testing.assert_array_equal(tokens, IDS)
     assert isinstance(tokens, np.memmap)
     assert not tokens.flags.writeable
@@ -38,7 +40,7 @@ def test_ids_are_as_wide_as_the_vocabulary_needs(tmp_path, V):
     vocabulary = Vocabulary(np.arange(V, dtype=np.uint32))
     ids = np.array([0, V - 1])
     cache.write(tmp_path / "t", ORIGIN, vocabulary, [ids], 2)
-    _, found, tokens = cache.read(tmp_path / "t", silent)
+    _, found, tokens, _ = cache.read(tmp_path / "t", silent)
     assert found == vocabulary
     assert tokens.dtype == vocabulary.dtype
     np.testing.assert_array_equal(tokens, ids)
@@ -95,15 +97,29 @@ HEADER = {
         {"encoding": None},  # bytes, but not 256 of them
         {"encoding": None, "symbols": list(range(1, 257))},
         {"more": 1},
+        {"newlines": "crlf"},
+        {"normalize": "nfd"},
+        {"min_count": 0},
+        {"between": "ab"},
+        {"found": {"crlf": -1}},
+        {"found": {"rare": [[97, 1]] * 99}},
+        {"found": {"rare": [[-1, 1]]}},
     ],
 )
 def test_a_header_is_not_trusted(tmp_path, change):
     path = tmp_path / "t"
     sealed(path, HEADER, b"\0\1\0")
-    assert len(cache.read(path, silent)[2]) == 3
+    assert len(cache.read(path, silent).tokens) == 3
     sealed(path, HEADER | change, b"\0\1\0")
     with pytest.raises(RunError, match="damaged"):
         cache.read(path, silent)
+
+
+def test_a_file_of_version_0_1_is_of_a_text_that_was_left_as_it_was(tmp_path):
+    header = HEADER | {"format": "charrnn tokens 1"}
+    sealed(tmp_path / "t", header, b"\0\1\0")
+    reading = cache.read(tmp_path / "t", silent).origin.reading
+    assert reading == Reading("utf-8", "keep", "none", 1, between="")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,7 @@ def test_the_ids_of_a_text_that_is_not_wanted_are_not_read(file):
         pytest.fail("the ids are read")
 
     with pytest.raises(RunError, match="another text"):
-        cache.read(file, progress, lambda origin: origin.encoding is None)
+        cache.read(file, progress, lambda origin: origin.reading.encoding is None)
     with file.open("r+b") as content:
         content.truncate(2**40)  # with holes: it takes no room
     with pytest.raises(RunError, match="damaged"):

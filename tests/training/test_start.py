@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -7,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-from conftest import assert_same_run, metrics, position
+from conftest import PROVERB, assert_same_run, metrics, position
 from hypothesis import given
 from hypothesis import strategies as st
 from small import SETTINGS, Signal, Spy, note_of, train
@@ -22,7 +23,7 @@ from charrnn.training import Progress, shards
 
 def test_what_a_run_leaves_on_disk(corpus, finished):
     run = finished.path
-    files = [".lock", "best.npz", "config.json", "last.npz", "metrics.jsonl", "step-82.npz"]
+    files = [".lock", "best.npz", "config.json", "last.npz", "metrics.jsonl", "step-82.npz", "tokens.bin"]
     assert sorted(path.name for path in run.iterdir()) == files
     note = note_of(run / "config.json")
     assert charrnn.TrainConfig(**note["settings"]).hidden_size == 16
@@ -79,15 +80,20 @@ def test_what_makes_a_run_cannot_change(corpus, finished, changes, message):
         train(corpus, finished.path, resume=True, **changes)
 
 
-def test_what_is_noted_of_the_text_outlives_a_resume(corpus, tmp_path):
+def test_what_is_noted_of_the_text_outlives_a_resume(tmp_path):
     """How it was read, above all: without that the run could not be resumed again, or evaluated."""
-    about = {"sources": ["/a/b.txt"], "bytes": False, "encoding": "latin-1", "glob": "*.md"}
-    charrnn.train(corpus, charrnn.TrainConfig(**SETTINGS | {"epochs": 1}), tmp_path, about=about)
-    before = note_of(tmp_path / "config.json")
-    train(corpus, tmp_path, epochs=2, resume=True)
-    after = note_of(tmp_path / "config.json")
-    assert after["corpus"] == before["corpus"]
-    assert after["corpus"]["encoding"] == "latin-1"
+    (tmp_path / "text.md").write_bytes(("naïve " + PROVERB).encode("latin-1") * 40)
+    corpus = charrnn.Corpus.from_files(
+        tmp_path, encoding="latin-1", glob="*.md", min_count=2, normalize="nfc"
+    )
+    train(corpus, tmp_path / "run", epochs=1)
+    before = note_of(tmp_path / "run" / "config.json")["corpus"]
+    tokens, reading = tmp_path / "run" / "tokens.bin", corpus.reading
+    kept = charrnn.Corpus.from_cache(tokens, corpus.name, corpus.sha256, corpus.size, reading)
+    train(kept, tmp_path / "run", epochs=2, resume=True)
+    assert note_of(tmp_path / "run" / "config.json")["corpus"] == before
+    names = "sources", "encoding", "glob", "newlines", "normalize", "min_count"
+    assert [before[name] for name in names] == [[".."], "iso8859-1", "*.md", "lf", "nfc", 2]
 
 
 @pytest.mark.parametrize(
@@ -164,11 +170,11 @@ def test_a_run_can_start_from_the_weights_of_another(corpus, finished, tmp_path)
         assert new.parameters["b_y"][i] == pytest.approx(source.parameters["b_y"][j], abs=1e-20)
     for name in ("W_aa", "b_a"):
         np.testing.assert_array_equal(new.parameters[name], old.parameters[name])
-    assert note_of(tmp_path / "config.json")["init_from"] == {"run": str(finished.path)}
+    assert note_of(tmp_path / "config.json")["init_from"] == {"run": os.path.relpath(finished.path, tmp_path)}
     with pytest.raises(Interrupted):
         train(other, tmp_path, resume=True, max_steps=0, progress=Signal(4))
     charrnn.train(other, charrnn.TrainConfig(**SETTINGS), tmp_path / "b", init_from=finished.path)
-    assert note_of(tmp_path / "config.json")["init_from"] == {"run": str(finished.path)}
+    assert note_of(tmp_path / "config.json")["init_from"] == {"run": os.path.relpath(finished.path, tmp_path)}
 
 
 @pytest.mark.parametrize(
