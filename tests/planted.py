@@ -71,10 +71,10 @@ PLANTED = {
         "reset_past(c, rho)": ["pass"],
     }),
     "RB3": (recurrence, "recurrence_backward", {
-        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, T - 1)"],
+        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, 1)"],
     }),
     "RB3 of the GRU": (gru, "gru_backward", {
-        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, T - 1)"],
+        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, 1)"],
     }),
     "RB3 of the LSTM": (lstm, "lstm_backward", {
         "reset_backward(da0, rho, 0)": ["pass"],

@@ -113,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
     texts = Texts(args, read_note(folder), load(folder, config.which))
     with one_blas_thread():  # more would wait for one another between small products
         if args.units:
-            units = [unit for unit in name_units(texts.model, texts.to_study()) if unit.is_named]
+            studied = texts.to_study() if texts.given is None else texts.given
+            units = [unit for unit in name_units(texts.model, studied) if unit.is_named]
             return list_units(units, texts.model, as_json=args.json)
         shades = shades_of(texts, surprise=args.surprise, config=config)
     if args.json:

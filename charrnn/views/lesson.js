@@ -393,7 +393,7 @@ function mark(exercise, source) {
       const wrong = a.values.findIndex((x, k) => !(Math.abs(x - b.values[k]) <= 1e-9 * largest));
       if (wrong >= 0) {
         const place = strides(b.shape).map((step, axis) => Math.floor(wrong / step) % b.shape[axis]);
-        return `${which}the first wrong element is at ${shown(place)}: ${a.values[wrong].toPrecision(6)}, should be ${b.values[wrong].toPrecision(6)}`;
+        return `${which}the first wrong element is at ${shown(place)}: ${a.values[wrong].toPrecision(9)}, should be ${b.values[wrong].toPrecision(9)}`;
       }
     }
   }
@@ -413,7 +413,7 @@ function element(name, attributes = {}, ...children) {
 
 const power10 = (e) => "10" + String(e).replace(/[-\d]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
 
-const short = (x) => (x === 0 ? "·" : Math.abs(x) >= 1000 || Math.abs(x) < 0.005 ? x.toExponential(0) : x.toFixed(2)).replace("-", "−");
+const short = (x) => (x === 0 ? "·" : Math.abs(x) >= 1000 || Math.abs(x) < 0.005 ? x.toExponential(0) : x.toFixed(2)).replace(/-/g, "−");
 
 /* Colour an entry by its sign and its size beside the largest one. The style sheet may not be written to by
    attributes here, so the script sets the property. */
@@ -543,6 +543,7 @@ function drawSizes() {
 // -- the window ----------------------------------------------------------------------------------------
 
 let shownRun = null;
+const SUMS = /^(F1|GF5|LF1|LF3|B[23567]|GB[1678]|LB[12])$/; // their terms are shaded on one scale
 
 function drawWindow({ anew = true } = {}) {
   const w = lesson.windows[state.cell], T = w.x.length;
@@ -555,21 +556,23 @@ function drawWindow({ anew = true } = {}) {
   $("place-says").textContent = `${at + 1} of ${steps.length}, ${back ? "back" : "forward"}${t ? `, t = ${t}` : ""}`;
   $("equation").textContent = `${tag}   ${lesson.equations[tag]}`;
   $("code").textContent = lesson.code[state.cell][tag] ?? "";
-  $("terms").replaceChildren(...terms.map(([name, array, kind]) => matrix(array, name, kind)));
+  const largest = SUMS.test(tag) ? Math.max(...terms.flatMap(([, array]) => [...array.values].map(Math.abs))) : undefined;
+  $("terms").replaceChildren(...terms.map(([name, array, kind]) => matrix(array, name, kind, largest)));
   $("legend").hidden = !terms.some(([, , kind]) => kind === "through") || !terms.some(([, , kind]) => kind === "direct");
-  const unrolled = $("unrolled"), top = /^(F3|F4|B1|B2)$/.test(tag), input = /^(B6|B7|B8|GB7)$/.test(tag), cells = [];
+  const unrolled = $("unrolled"), top = /^(F3|F4|B1|B2)$/.test(tag), input = /^(B6|B8)$/.test(tag), start = /^(B9|GB8|LB5)$/.test(tag), cells = [];
   const lit = (here) => (here ? (back ? " back" : " on") : "");
   const row = (name, first, node, isLit, arrow) => {
-    cells.push(element("span", { class: "name" }, name), element("span", { class: first ? `node${lit(isLit && t === 0 && name === "a")}` : "" }, first));
+    cells.push(element("span", { class: "name" }, name), element("span", { class: first ? `node${lit(isLit && start)}` : "" }, first));
     for (let s = 1; s <= T; s++) {
-      const here = isLit && (s === t || t === 0);
-      const passes = arrow && isLit && (back ? s === t + 1 : s === t);
+      const here = isLit && (s === t || (t === 0 && !start));
+      const passes = arrow && isLit && (start ? s === 1 : back ? s === t + 1 : s === t);
       cells.push(element("span", { class: `arrow${lit(passes)}` }, arrow ? (back ? "←" : "→") : ""));
       cells.push(element("span", { class: `node${lit(here)}` }, `${node}⟨${s}⟩`));
     }
   };
   row("out", "", "ŷ", top, false);
-  row("a", "a⟨0⟩", "a", !top && !input, true);
+  row("a", "a⟨0⟩", "a", !top && !input && !/^(LF3|LB2)$/.test(tag), true);
+  if (state.cell === "lstm") row("c", "c⟨0⟩", "c", /^(LF[34]|LB[235])$/.test(tag), true);
   row("in", "", "x", input || (!back && /1$/.test(tag)), false);
   unrolled.style.setProperty("--steps", T);
   unrolled.setAttribute("aria-label", `The network unrolled over ${T} steps; ${tag}${t ? ` at step ${t}` : ", all steps"}`);
@@ -597,8 +600,7 @@ function drawFlow() {
   lines.forEach(([name, d], i) => {
     const lengths = d.slice(1, T + 1).map((g) => norm(g) / norm(d[T]));
     picture.append(svg("polyline", { class: i ? "curve second" : "curve", points: lengths.map((v, k) => `${x(k + 1)},${y(v)}`).join(" ") }));
-    picture.append(svg("text", { class: "strong", x: x(1) - 4, y: y(lengths[0]) - 8 - 12 * i, "text-anchor": "end" }, `‖∂L/∂${name}⟨1⟩‖`));
-    says.push(`‖∂L/∂${name}‖ is ${lengths[0].toExponential(1).replace(/e\+?(.*)/, (_, e) => ` · ${power10(e)}`)} of what it was`);
+    says.push(`‖∂L/∂${name}‖ (${i ? "dashed" : "solid"}) is ${lengths[0].toExponential(1).replace(/e\+?(.*)/, (_, e) => ` · ${power10(e)}`)} of what it was`);
   });
   picture.append(svg("text", { x: x(T), y: height - 6 }, "the last step"), svg("text", { x: x(1), y: height - 6, "text-anchor": "end" }, `${T - 1} steps earlier`));
   picture.setAttribute("aria-label", `Length of the gradient, step by step back. ${says.join("; ")}`);

@@ -693,7 +693,7 @@ function say(x, log) {
 
 /** Draw lines of kinds, dots, labelled levels and uprights into a box, as wide as it is. */
 function plot(box, { label, height = 250, x, y, log, xTitle, yTitle, lines, dots = [], levels = [], uprights = [] }) {
-  const width = Math.max(240, box.clientWidth), left = 48, right = levels.length ? 58 : 12, top = 22, bottom = 36;
+  const width = Math.max(240, box.clientWidth), left = 48, right = levels.length ? 86 : 12, top = 22, bottom = 36;
   const g = log ? Math.log10 : (value) => value;
   const X = (value) => left + ((value - x[0]) / (x[1] - x[0] || 1)) * (width - left - right);
   const Y = (value) => top + ((g(y[1]) - g(value)) / (g(y[1]) - g(y[0]) || 1)) * (height - top - bottom);
@@ -707,12 +707,14 @@ function plot(box, { label, height = 250, x, y, log, xTitle, yTitle, lines, dots
   }
   svg.append(element("text", { x: width - right, y: height - 3, "text-anchor": "end" }, xTitle));
   svg.append(element("text", { x: 0, y: 11 }, yTitle));
-  let free = Infinity; // labels of levels must not lie on one another
+  const named = []; // levels that lie too near for a label each share one
   for (const { y: value, label: text } of [...levels].sort((one, other) => one.y - other.y)) {
     svg.append(element("line", { class: "dashed", x1: left, x2: width - right, y1: Y(value), y2: Y(value) }));
-    free = Math.min(free - 13, Y(value) + 4);
-    svg.append(element("text", { x: width - right + 6, y: free }, text));
+    const last = named.at(-1);
+    if (last && last.at - Y(value) < 13) last.text = `${last.text.replace("-gram", "")}, ${text}`;
+    else named.push({ at: Y(value), text });
   }
+  for (const { at, text } of named) svg.append(element("text", { x: width - right + 6, y: at + 4 }, text));
   for (const { points, kind } of lines) {
     const at = points.map(([px, py]) => `${X(px).toFixed(1)},${Y(Math.max(y[0], Math.min(y[1], py))).toFixed(1)}`);
     svg.append(element("polyline", { class: kind, points: at.join(" ") }));

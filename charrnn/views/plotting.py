@@ -184,7 +184,8 @@ def _losses(axes: Any, runs: Sequence[tuple[str, Curves]], beside: Sequence[Besi
         place = {"xycoords": ("axes fraction", "data"), "va": "center"}
         axes.annotate(said, (1.01, loss), **place, size=8, color=GREY, annotation_clip=False)
     axes.set_ylabel("loss (nats per character)")
-    axes.set_title("validation (dots; ring: best; star: test) and training (pale)", size=10)
+    star = "; star: test" if any(known.test_loss is not None for known in beside) else ""
+    axes.set_title(f"validation (dots; ring: best{star}) and training (pale)", size=10)
     axes.grid(alpha=0.3)
     axes.legend()
 
