@@ -24,7 +24,7 @@ from charrnn.config import TextConfig, flag
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
 from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs import CorpusNote, RunFolder, read_note
+from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus, Parts
 from charrnn.text.encodings import check_encoding, decode_pieces
@@ -122,6 +122,7 @@ def text_to_train_on(
 ) -> Corpus:
     """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text."""
     reading, out, cache = part_of(settings, TextConfig), folder.path, folder.tokens
+    how: dict[str, Any]
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
         try:
@@ -129,6 +130,10 @@ def text_to_train_on(
         except OSError as error:
             raise ConfigError(f"--cache-dir {cache}: cannot be made: {error.strerror}") from None
     if kept is None:
+        if args.vocabulary:
+            known = vocabulary_in(Path(args.vocabulary), reading)
+            how = {"vocabulary": known, "ignore_unknown": args.ignore_unknown}
+            return read_corpus(args.corpus, reading, summary=False, **how)
         return read_corpus(args.corpus, reading, cache=cache, summary=False)
     must_be_read_alike(reading, kept)
     if not args.corpus:
@@ -137,7 +142,7 @@ def text_to_train_on(
         if settings["cache_dir"]:
             kept = kept.model_copy(update={"cache_dir": str(cache)})
         return text_of_run(out, kept, "Name it: ", cache=cache, summary=False)
-    how: dict[str, Any] = {"between": kept.between, "summary": False}
+    how = {"between": kept.between, "summary": False}
     if args.allow_changed_corpus:  # a run that refuses it after all still needs its own tokens
         return read_corpus(args.corpus, reading, cache=cache if settings["cache_dir"] else None, **how)
     try:
@@ -148,6 +153,16 @@ def text_to_train_on(
             f"{out}: this run was trained on another text: {error}. Give the text as it was; "
             "--allow-changed-corpus resumes with this one, --out names a folder for a new run"
         ) from None
+
+
+def vocabulary_in(path: Path, reading: dict[str, Any]) -> Vocabulary:
+    """The vocabulary of a run, or that of a text file, for a text that is read in this way."""
+    if reading["min_count"] > 1:
+        raise ConfigError("--min-count has no effect with --vocabulary, which says what is dropped")
+    vocabulary = load(path).vocabulary if path.is_dir() else Corpus.from_files(path, **reading).vocabulary
+    if vocabulary.is_bytes or reading["bytes"]:
+        raise ConfigError(f"--vocabulary {path}: has no effect on bytes, all 256 of which are known")
+    return vocabulary
 
 
 def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:

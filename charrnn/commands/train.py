@@ -87,6 +87,22 @@ def add_parser(commands: Commands) -> None:
         type=path,
         help="start a new run from the weights of another (fine-tuning)",
     )
+    parser.add_argument(
+        "--keep-vocabulary",
+        action="store_true",
+        help="with --init-from: keep also the characters of that run that this text lacks",
+    )
+    parser.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        type=path,
+        help="the characters that the network is to know: those of a text file, or of a run",
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="with --vocabulary: drop the characters of the text that it lacks",
+    )
     add_raw(parser)
     parser.add_argument(
         "--gradcheck",
@@ -121,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
                 config,
                 save=args.start or "last.npz",
                 init_from=args.init_from,
+                keep_vocabulary=args.keep_vocabulary,
                 allow_changed_corpus=args.allow_changed_corpus,
                 progress=Bar(raw=args.raw),
             )
@@ -140,11 +157,7 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
 
     A flag beats the file of --config, which beats the run that is resumed or whose weights are taken over.
     """
-    for name, value in (("--from", args.start), ("--allow-changed-corpus", args.allow_changed_corpus)):
-        if value and not args.resume:
-            raise ConfigError(f"{name}: is for --resume: give both")
-    if args.init_from and args.resume:
-        raise ConfigError("--init-from starts a new run; --resume continues one: give one of the two")
+    must_go_together(args)
     flags = given(args, TrainSettings)
     TrainSettings(**part_of(flags, TextConfig))
     must_start_alone(args, flags)
@@ -172,6 +185,21 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
         return TrainSettings(**values | flags).model_dump(), kept
     except ConfigError as error:
         raise ConfigError(f"{blamed(args)}{error}") from None
+
+
+def must_go_together(args: argparse.Namespace) -> None:
+    """Refuse flags that mean something only beside another, or only without it."""
+    for name, value, partner in (
+        ("--from", args.start, "resume"),
+        ("--allow-changed-corpus", args.allow_changed_corpus, "resume"),
+        ("--keep-vocabulary", args.keep_vocabulary, "init_from"),
+        ("--ignore-unknown", args.ignore_unknown, "vocabulary"),
+    ):
+        if value and not getattr(args, partner):
+            raise ConfigError(f"{name}: is for {flag(partner)}: give both")
+    for name in ("init_from", "vocabulary"):
+        if getattr(args, name) and args.resume:
+            raise ConfigError(f"{flag(name)} starts a new run; --resume continues one: give one of the two")
 
 
 def must_start_alone(args: argparse.Namespace, values: dict[str, Any], where: str = "") -> None:

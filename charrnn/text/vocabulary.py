@@ -123,13 +123,18 @@ class Vocabulary:
         """The Unicode form of its letters with accents, ``nfc`` or ``nfd``; else ``none``."""
         return "none" if self.is_bytes else form_of("".join(map(chr, self.symbols)))
 
+    def union(self, other: "Vocabulary") -> "Vocabulary":
+        """The characters of both."""
+        return Vocabulary(np.union1d(self.symbols, other.symbols))
+
+    def without(self, other: "Vocabulary") -> list[int]:
+        """The code points that ``other`` lacks; none if these are bytes, of which none is ever lacking."""
+        return [] if self.is_bytes else np.setdiff1d(self.symbols, other.symbols).tolist()
+
     def unknown(self, points: NDArray[np.integer]) -> TextError:
         """Make the error that names these code points, which are not in the vocabulary."""
-        points = np.unique(points)
-        names = ", ".join(f"{chr(p)!r} (U+{p:04X})" for p in points[:8])
-        more = f" and {len(points) - 8} more" if len(points) > 8 else ""
         return TextError(
-            f"the model does not know {names}{more}: the text it learned from has only "
+            f"the model does not know {named(np.unique(points).tolist())}: the text it learned from has only "
             f"{len(self)} distinct characters. `ignore_unknown` drops what it does not know"
         )
 
@@ -159,3 +164,9 @@ class Vocabulary:
         if self.is_bytes:
             return np.asarray(tokens, np.uint8).tobytes()
         return self.decode(tokens).encode("utf-8", "surrogatepass")
+
+
+def named(points: list[int]) -> str:
+    """The first of some characters by name, and how many more there are."""
+    more = f" and {len(points) - 8} more" if len(points) > 8 else ""
+    return ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in points[:8]) + more

@@ -21,7 +21,7 @@ from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom, path_from
 from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary, named
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
@@ -62,6 +62,7 @@ def train(
     resume: bool | str = False,
     overwrite: bool = False,
     init_from: str | Path | None = None,
+    keep_vocabulary: bool = False,
     allow_changed_corpus: bool = False,
     progress: Progress | None = None,
 ) -> Result:
@@ -74,7 +75,8 @@ def train(
         resume: continue from out/last.npz, with ``config``; or from an older save there, by its name.
         overwrite: replace the run that is there.
         init_from: a run whose weights the new one starts from. What the characters of both texts have
-            learned is kept; new characters start afresh.
+            learned is kept; new characters start afresh, and those that are not in this text are dropped.
+        keep_vocabulary: with ``init_from``: keep those too.
         allow_changed_corpus: resume on another text than the run's, which must have no new characters.
         progress: is told what happens.
 
@@ -91,6 +93,8 @@ def train(
         raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
     if resume and init_from is not None:
         raise ConfigError("`init_from` starts a new run; `resume` continues one: give one of the two")
+    if keep_vocabulary and init_from is None:
+        raise ConfigError("`keep_vocabulary` is for `init_from`: give both")
     with RunFolder(out, "resume" if resume else "overwrite" if overwrite else "new") as folder:
         return train_in(
             folder,
@@ -98,6 +102,7 @@ def train(
             config,
             save=resume if isinstance(resume, str) else LAST,
             init_from=init_from,
+            keep_vocabulary=keep_vocabulary,
             allow_changed_corpus=allow_changed_corpus,
             progress=progress,
         )
@@ -110,6 +115,7 @@ def train_in(
     *,
     save: str = LAST,
     init_from: str | Path | None = None,
+    keep_vocabulary: bool = False,
     allow_changed_corpus: bool = False,
     progress: Progress | None = None,
 ) -> Result:
@@ -126,7 +132,7 @@ def train_in(
         if folder.mode == "resume":
             trainer = _resumed(folder, corpus, config, save, progress, allow_changed_corpus)
         else:
-            trainer = _begun(folder, corpus, choose_kernels(config), progress, init_from)
+            trainer = _begun(folder, corpus, choose_kernels(config), progress, init_from, keep_vocabulary)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -139,13 +145,22 @@ def _begun(
     corpus: Corpus,
     config: TrainConfig,
     progress: Progress,
-    init_from: str | Path | None,
+    init_from: str | Path | None = None,
+    keep_vocabulary: bool = False,
 ) -> Trainer:
     """A trainer at the first step of a new run."""
+    other = None if init_from is None else load(init_from)
+    if other and keep_vocabulary and not (other.vocabulary.is_bytes or corpus.vocabulary.is_bytes):
+        corpus = in_the_words_of(corpus.vocabulary.union(other.vocabulary), corpus, folder.path)
     model = CharRNN.from_config(corpus.vocabulary, config, config.seed)
-    if init_from is not None:
-        known, V = take_over(model, load(init_from), init_from), len(model.vocabulary)
+    if other:
+        known, V = take_over(model, other, str(init_from)), len(model.vocabulary)
         progress.say(f"{known} of {V} characters known to {init_from}; {V - known} start afresh")
+        if dropped := other.vocabulary.without(model.vocabulary):
+            progress.say(
+                f"{len(dropped)} characters of {init_from} are not in this text and dropped: "
+                f"{named(dropped)}. `keep_vocabulary` keeps them"
+            )
     trainer = Trainer(folder, corpus, config, model, progress)
     start = None if init_from is None else InitFrom(run=path_from(folder.path, init_from))
     folder.begin(Note.of(folder.path, config, corpus, start), trainer.snapshot(), corpus)
@@ -170,7 +185,7 @@ def _resumed(
     if save == LAST and not folder.has_save():
         _check_nothing_is_lost(run, note)
         say("this run ended before its first save: it starts from the beginning")
-        return _begun(folder, corpus, config, progress, None)
+        return _begun(folder, corpus, config, progress)
     snapshot = folder.load(save)
     other_text = snapshot.state.corpus != corpus.sha256
     if other_text and not allow_changed_corpus:

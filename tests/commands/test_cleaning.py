@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import PROVERB, TINY
 
@@ -197,3 +198,80 @@ def test_a_source_that_shares_only_the_root_is_noted_by_its_whole_path(tmp_path)
         replace(corpus, sources=("/nowhere/a.txt", "-")), charrnn.TrainConfig(**SHORT), tmp_path / "r"
     )
     assert settings_noted(tmp_path / "r")["sources"] == ["/nowhere/a.txt", "-"]
+
+
+# -- vocabularies -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def first(cli, tmp_path):
+    """A run on an alphabet, with a Q that no other text has."""
+    path = tmp_path / "first.txt"
+    path.write_text("the Quick fox\n" * 100)
+    assert cli("train", path, "--out", tmp_path / "first", "--max-steps", 2, *TINY).code == 0
+    return tmp_path / "first"
+
+
+def test_init_from_keeps_both_alphabets_or_lists_what_it_drops(cli, first, tmp_path):
+    path, words = tmp_path / "other.txt", ["--init-from", first, "--max-steps", 1, "--batch-size", 4]
+    path.write_text("the hen ΩΩΩ\n" * 100)
+    old = charrnn.load(first)
+    outcome = cli("train", path, "--out", tmp_path / "a", *words)
+    assert "8 characters of" in outcome.out
+    assert "'Q' (U+0051), 'c' (U+0063)" in outcome.out
+    assert "--keep-vocabulary keeps them" in outcome.out
+    assert charrnn.load(tmp_path / "a").vocabulary == charrnn.Vocabulary.of_text(path.read_text())
+    outcome = cli(
+        "train", path, "--out", tmp_path / "b", *words, "--keep-vocabulary", "--learning-rate", 1e-30
+    )
+    assert "dropped" not in outcome.out
+    new = charrnn.load(tmp_path / "b")
+    assert new.vocabulary == charrnn.Vocabulary.of_text("the Quick fox\nhen Ω")
+    i, j = new.vocabulary.encode("Q")[0], old.vocabulary.encode("Q")[0]
+    np.testing.assert_array_equal(new.parameters["W_ya"][:, i], old.parameters["W_ya"][:, j])
+    path.unlink()
+    assert cli("train", "--resume", "--out", tmp_path / "b", "--max-steps", 2).code == 0
+    assert cli("eval", tmp_path / "b").code == 0
+    assert cli("sample", tmp_path / "b", "--prime", "Quick Ω", "--length", 1, "--novelty").code == 0
+
+
+@pytest.mark.parametrize("of", ["file", "run"])
+def test_a_vocabulary_is_fixed_beforehand(cli, first, tmp_path, of):
+    path, known = tmp_path / "other.txt", tmp_path / "known.txt"
+    path.write_text("the hen\r\n" * 100)
+    known.write_text("the Quick fox\r\n")
+    words = ["train", path, "--out", tmp_path / "run", "--max-steps", 2, *TINY]
+    words += ["--vocabulary", first if of == "run" else known]
+    outcome = cli(*words)
+    assert outcome.code == 2
+    assert "does not know 'n' (U+006E)" in outcome.err
+    outcome = cli(*words, "--ignore-unknown")
+    assert "100 characters dropped, 1 distinct, which the vocabulary lacks: 'n'" in " ".join(
+        outcome.out.split()
+    )
+    assert charrnn.load(tmp_path / "run").vocabulary == charrnn.load(first).vocabulary
+    assert cli("train", path, "--resume", "--out", tmp_path / "run", "--max-steps", 3).code == 0
+    path.unlink()
+    assert cli("train", "--resume", "--out", tmp_path / "run", "--max-steps", 4).code == 0
+    assert cli("eval", tmp_path / "run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--keep-vocabulary"], "--keep-vocabulary: is for --init-from"),
+        (["--ignore-unknown"], "--ignore-unknown: is for --vocabulary"),
+        (["--vocabulary", "first", "--resume"], "--vocabulary starts a new run"),
+        (["--vocabulary", "first", "--min-count", 2], "--min-count has no effect with --vocabulary"),
+        (["--vocabulary", "first", "--bytes"], "has no effect on bytes"),
+        (["--vocabulary", "nowhere"], "no such file"),
+        (["--vocabulary", "empty"], "not the folder of a run"),
+    ],
+)
+def test_flags_of_a_vocabulary_that_mean_nothing(cli, first, tmp_path, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    outcome = cli("train", "first.txt", "--out", "first" if "--resume" in flags else "run", *flags, *TINY)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not (tmp_path / "run").exists()

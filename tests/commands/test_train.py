@@ -94,8 +94,8 @@ def test_resume_needs_no_other_word(cli, text_file, tmp_path, monkeypatch):
 def test_a_terminal_that_goes_away_loses_nothing(text_file, tmp_path):
     words = ["--epochs", 100_000, "--sample-every", 50, "--eval-every", 0, *TINY]
     process = start("train", text_file, "--out", tmp_path / "run", *words)
-    while b"6-gram" not in process.stdout.readline():  # the end of what is said before training
-        pass
+    lines = iter(process.stdout.readline, b"")
+    assert any(b"6-gram" in line for line in lines)  # the end of what is said before training
     process.stdout.close()
     assert process.wait(timeout=60) == 141
     assert b"Traceback" not in process.stderr.read()
