@@ -24,6 +24,7 @@ from charrnn.commands import (
     look,
     page,
     plot,
+    runs,
     sample,
     train,
 )
@@ -39,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     derive,
     bench,
     plot,
+    runs,
     page,
     look,
     export,

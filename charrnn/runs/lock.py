@@ -22,6 +22,35 @@ SIGNED = re.compile(rb"(?:([0-9]{1,10})\n)?")  # what a lock holds: a process nu
 LOCKED_BYTE = 1024  # where Windows locks the file: past the process number, which stays readable
 
 
+def is_held(run: Path) -> bool:
+    """Whether a process trains in a folder. Nothing is made or changed there."""
+    path, flags = run / LOCK, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        descriptor = os.open(path, flags)
+    except OSError:
+        return False
+    try:
+        signed = SIGNED.fullmatch(os.read(descriptor, 16))
+        if not signed or not signed[1]:
+            return False  # released; the lock is not tried, so that no trainer finds it taken
+        if sys.platform == "win32":
+            os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)  # as Windows says it
+    finally:
+        os.close(descriptor)
+
+
 class Lock:
     """Held by the one process that trains in a folder, whose number stands in the file.
 

@@ -38,6 +38,7 @@ NAMES = {  # what a command is given besides: it ends early, but not before its 
     "plot": ["nowhere"],
     "page": ["nowhere"],
     "look": ["RUN", "--surprise"],
+    "runs": ["nowhere"],
     "export": ["nowhere", "file"],
     "import": ["nowhere", "--out", "run"],
     "completion": ["csh"],
