@@ -194,6 +194,11 @@ def _resumed(
             f"({corpus.size:,} bytes, SHA-256 {corpus.sha256[:12]}…). Give the text as it was, or start a "
             "new run with `out`; `allow_changed_corpus` continues all the same"
         )
+    if note.corpus.sha256 == corpus.sha256 and note.corpus.characters != len(corpus):
+        raise RunError(
+            f"{run}: this run reads the text {corpus.name} as {note.corpus.characters:,} characters, not as "
+            f"{len(corpus):,}: with {note.corpus.reading.words}, not {corpus.reading.words}"
+        )
     if snapshot.model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
     _check_network(snapshot, config)

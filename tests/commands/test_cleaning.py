@@ -160,6 +160,16 @@ def test_a_run_notes_how_its_text_was_read_by_itself(tmp_path):
     assert [note[name] for name in names] == [["../.."], "iso8859-1", "*.md", "keep", False]
 
 
+def test_a_run_goes_on_only_with_its_text_read_as_before(text, tmp_path):
+    charrnn.train(charrnn.Corpus.from_files(text), charrnn.TrainConfig(**SHORT), tmp_path / "run")
+    before = (tmp_path / "run" / "last.npz").read_bytes()
+    for how in ({"newlines": "keep"}, {"min_count": 50}):
+        corpus = charrnn.Corpus.from_files(text, **how)
+        with pytest.raises(charrnn.CharRNNError, match=r"as 2,920 characters, not as .*with utf-8\.lf"):
+            charrnn.train(corpus, charrnn.TrainConfig(**SHORT), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.npz").read_bytes() == before
+
+
 def test_a_run_that_replaces_another_replaces_its_text(cli, tmp_path):
     out = tmp_path / "run"
     charrnn.train(charrnn.Corpus.from_text(TEXT), charrnn.TrainConfig(**SHORT), out)
