@@ -171,7 +171,7 @@ def _resumed(
     run, say = folder.path, progress.say
     note = Note.read(run)
     if config.kernels == "auto":
-        config = config.model_copy(update={"kernels": read_note(run).settings.kernels})
+        config = config.model_copy(update={"kernels": note.settings.kernels})
     config = choose_kernels(config, resumed=True)
     about = {**note.corpus.model_dump(), **about}
     changed = _changes(run, note, config, say)
