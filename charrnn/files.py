@@ -89,6 +89,21 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mark: str = "ne
             new.unlink(missing_ok=True)
 
 
+def write_output(path: Path, blob: bytes) -> None:
+    """Write what a user asked for, whole; or into what stands there and is no file, such as a pipe.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    if path.is_file() or not path.exists():
+        write_whole(path, lambda file: file.write(blob))
+        return
+    try:
+        path.write_bytes(blob)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def flush_folder(folder: Path) -> None:
     """Flush a folder to disk, and with it the renames in it."""
     if os.name == "posix":

@@ -11,7 +11,7 @@ from charrnn.commands.flags import Commands, add_command, add_json, add_settings
 from charrnn.commands.terminal import layers_checked, say, width
 from charrnn.config import DeriveConfig, flag
 from charrnn.errors import ConfigError, brief
-from charrnn.files import write_whole
+from charrnn.files import write_output
 
 if TYPE_CHECKING:
     from charrnn.proofs.calculus import Proof
@@ -142,7 +142,7 @@ def write_page(out: Path, seed: int) -> int:
     from charrnn.views.page import render
 
     html = render(lesson_data(seed), "lesson", ("page", "lesson")).encode()
-    write_whole(out, lambda file: file.write(html))
+    write_output(out, html)
     say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")
     return 0
 

@@ -113,8 +113,7 @@ def run(args: argparse.Namespace) -> int:
     texts = Texts(args, read_note(folder), load(folder, config.which))
     with one_blas_thread():  # more would wait for one another between small products
         if args.units:
-            studied = texts.to_study() if texts.given is None else texts.given
-            units = [unit for unit in name_units(texts.model, studied) if unit.is_named]
+            units = [unit for unit in name_units(texts.model, texts.to_study()) if unit.is_named]
             return list_units(units, texts.model, as_json=args.json)
         shades = shades_of(texts, surprise=args.surprise, config=config)
     if args.json:
@@ -152,7 +151,10 @@ def unit_to_show(texts: "Texts", config: LookSettings) -> "Unit":
     if config.unit is not None and config.unit >= count:
         raise ConfigError(f"`unit` {config.unit}: this network has units 0 to {count - 1}")
     if config.feature is not None:
-        return unit_that_follows(model, texts.to_study(), config.feature)
+        unit = unit_that_follows(model, texts.to_study(), config.feature)
+        if not unit.is_named:
+            warn(f"no unit follows {config.feature} well: of the best, unit {unit.number}, r is {unit.r:.2f}")
+        return unit
     if config.unit is None:
         return strongest(model, texts.to_study())
     units = name_units(model, texts.to_study())
@@ -197,9 +199,16 @@ class Texts:
         return self.given[:SHOWN]
 
     def to_study(self) -> Tokens:
-        """The text that units are named on: the run's own; where that is not found, the one that is named."""
+        """The text that units are named on: the run's own; where that is not found, the one that is named.
+
+        A list of units is of the text that is named.
+        """
         from charrnn.views.page import STUDIED
 
+        if self.args.units and self.given is not None:
+            if len(self.given) > STUDIED:
+                warn(f"units are named on the first {STUDIED:,} of {len(self.given):,} characters")
+            return self.given[:STUDIED]
         try:
             return self.own
         except RunError as error:

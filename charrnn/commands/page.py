@@ -11,7 +11,7 @@ from charrnn.blas import one_blas_thread
 from charrnn.commands.flags import Commands, SavedConfig, add_command, add_settings, given, path
 from charrnn.commands.terminal import say
 from charrnn.commands.texts import parts_of_run, read_given
-from charrnn.files import write_whole
+from charrnn.files import write_output
 from charrnn.model import CharRNN
 from charrnn.runs import load
 from charrnn.text.corpus import Parts
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         with one_blas_thread():  # more would wait for one another between small products
             runs.append(run_data(folder, model, parts, config.which, config.precision))
     html = render({"runs": runs}).encode()
-    write_whole(out, lambda file: file.write(html))
+    write_output(out, html)
     say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")
     return 0
 

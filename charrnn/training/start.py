@@ -179,7 +179,7 @@ def _resumed(
     run, say = folder.path, progress.say
     note = Note.read(run)
     if config.kernels == "auto":
-        config = config.model_copy(update={"kernels": read_note(run).settings.kernels})
+        config = config.model_copy(update={"kernels": note.settings.kernels})
     config = choose_kernels(config, resumed=True)
     changed = _changes(run, note, config, say)
     if save == LAST and not folder.has_save():

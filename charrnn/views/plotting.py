@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharRNNError, RunError, brief
-from charrnn.files import write_whole
+from charrnn.files import write_output
 from charrnn.layers import Array
 from charrnn.model import CharRNN
 from charrnn.runs.curves import Curve
@@ -122,12 +122,9 @@ def save(figure: Any, out: Path) -> None:
             rc_context(SETTINGS),
         ):
             figure.savefig(drawn, format=kind, metadata=dated.get(kind))
-        if out.exists() and not out.is_file():
-            out.write_bytes(drawn.getvalue())
-            return
     except (OSError, ValueError, RuntimeError) as error:  # the last one: pgf where there is no LaTeX
         raise RunError(f"{out}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    write_whole(out, lambda file: file.write(drawn.getvalue()))
+    write_output(out, drawn.getvalue())
 
 
 # -- curves -----------------------------------------------------------------------------------------
@@ -215,7 +212,10 @@ def draw_gradients(runs: Sequence[Trained]) -> Any:
     reaches.set_yscale("log")
     reaches.set_ylim(bottom=max(reaches.get_ylim()[0], reaches.get_ylim()[1] * FAINTEST))
     reaches.set_xlabel("characters back from the loss; the upright line is T, where training truncates")
-    reaches.set_ylabel("‖∂L⟨t⟩/∂a⟨s⟩‖, of an LSTM ‖∂L⟨t⟩/∂c⟨s⟩‖")
+    lstm = [run.model.config.cell == "lstm" for run in runs]
+    state = "c" if all(lstm) else "a"
+    of_lstm = ", of an LSTM ‖∂L⟨t⟩/∂c⟨s⟩‖" if any(lstm) and not all(lstm) else ""
+    reaches.set_ylabel(f"‖∂L⟨t⟩/∂{state}⟨s⟩‖{of_lstm}")
     reaches.set_title("median reach of a loss, at the start (dotted) and of the best network", size=10)
     reaches.grid(alpha=0.3)
     if reaches.get_legend_handles_labels()[0]:

@@ -13,17 +13,15 @@ from typing import Literal
 
 import numpy as np
 
-from charrnn import layers
 from charrnn.errors import ConfigError
 from charrnn.layers import Array
+from charrnn.measures.evaluation import losses
 from charrnn.model import CharRNN
-from charrnn.model.network import Network
 from charrnn.text.vocabulary import Tokens, Vocabulary
 from charrnn.views.reach import cut_share, reach
 from charrnn.views.units import Unit, activations
 
 DECADES = 4  # of a reach that are shaded
-PIECE = 256  # characters read at once
 
 Kind = Literal["unit", "surprise", "reach"]
 
@@ -61,7 +59,7 @@ def shades_of_surprise(model: CharRNN, tokens: Tokens) -> Shades:
     """What each character cost, in nats; one that a network that knows nothing would expect as much, ln V,
     has the full shade. Nothing predicts the first.
     """
-    nats = losses(model, tokens)
+    nats = losses(model, [tokens])[0]
     mean, most = float(nats.mean()) if len(nats) else 0.0, float(np.log(model.V))
     caption = f"what each character cost, {mean:.2f} nats ({mean / np.log(2):.2f} bits) on average"
     shades = np.concatenate([[0.0], np.minimum(nats / most, 1)])
@@ -111,19 +109,6 @@ def glyphs(vocabulary: Vocabulary, tokens: Tokens) -> list[str]:
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     blob = vocabulary.decode_bytes(tokens)
     return [decoder.decode(blob[i : i + 1], i == len(blob) - 1) for i in range(len(blob))]
-
-
-def losses(network: Network, tokens: Tokens) -> Array:
-    """The loss of each character but the first, in nats (n − 1,), from a state of zeros on."""
-    x = np.asarray(tokens).astype(np.intp)[:, np.newaxis]
-    state, space, found = network.initial_state(1), network.space(PIECE, 1), [np.zeros(0)]
-    for start in range(0, len(x) - 1, PIECE):
-        y = x[start + 1 : start + PIECE + 1]
-        logits, state = network.logits(x[start : start + len(y)], state, space)
-        chosen = np.take_along_axis(logits, y[..., np.newaxis], axis=-1)
-        _, shift, log_total = layers.softmax_forward(logits.copy())
-        found.append((log_total - (chosen - shift))[:, 0, 0].astype(np.float64))
-    return np.concatenate(found)
 
 
 def liveliest(shades: Shades, length: int) -> Shades:

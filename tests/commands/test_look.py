@@ -152,6 +152,17 @@ def test_a_long_text_is_cut_and_that_is_said(cli, run_folder, tmp_path):
     assert len(json.loads(outcome.out)["values"]) == 2400
 
 
+def test_units_are_listed_of_the_text_that_is_given(cli, run_folder):
+    own, given = (cli("look", run_folder, "--units", *more).out for more in ((), ("--text", "aaaa" * 50)))
+    assert own != given
+    assert given.splitlines()[-1].startswith("0 of ")
+
+
+def test_a_feature_that_no_unit_follows_is_said(cli, run_folder, monkeypatch):
+    monkeypatch.setattr("charrnn.views.units.NAMED", 2.0)
+    assert "no unit follows vowels well" in cli("look", run_folder, "--feature", "vowels").err
+
+
 def test_a_run_without_its_text_names_units_on_the_one_given(cli, run_folder, tmp_path, text_file):
     run = shutil.copytree(run_folder, tmp_path / "run")
     (run / "tokens.bin").unlink()

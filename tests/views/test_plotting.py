@@ -127,10 +127,12 @@ def test_without_matplotlib_it_says_what_to_install(cli, run_folder, monkeypatch
 def test_a_pipe_or_a_device_is_written_to_and_not_replaced(cli, run_folder, tmp_path, matplotlib):
     pipe, full = tmp_path / "pipe.svg", Path("/dev/full")
     os.mkfifo(pipe)
-    with ThreadPoolExecutor() as pool:
-        read = pool.submit(pipe.read_bytes)
-        assert cli("plot", run_folder, "--out", pipe).code == 0
-        assert read.result(timeout=10).startswith(b"<?xml")
+    commands = {("plot", run_folder, "--out"): b"<?xml", ("page", run_folder, "--out"): b"<!doctype"}
+    for command, beginning in (commands | {("derive", "--page"): b"<!doctype"}).items():
+        with ThreadPoolExecutor() as pool:
+            read = pool.submit(pipe.read_bytes)
+            assert cli(*command, pipe).code == 0
+            assert read.result(timeout=10).startswith(beginning)
     assert pipe.is_fifo()
     if full.is_char_device():
         (tmp_path / "full.png").symlink_to(full)

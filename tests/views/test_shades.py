@@ -3,11 +3,10 @@ import pytest
 
 from charrnn import CharRNN, Corpus
 from charrnn.errors import ConfigError
-from charrnn.measures.evaluation import evaluate
+from charrnn.measures.evaluation import evaluate, losses
 from charrnn.views.shades import (
     glyphs,
     lines,
-    losses,
     shades_of_reach,
     shades_of_surprise,
     shades_of_unit,
@@ -35,12 +34,14 @@ def test_a_unit_has_its_own_activations_the_largest_in_full_shade(cell, num_laye
 @pytest.mark.parametrize("n", [2, 256, 257, 258, 700])
 def test_surprise_is_the_loss_of_each_character(n):
     model, tokens = network("lstm")
-    assert len(losses(model, tokens[:n])) == n - 1
-    np.testing.assert_allclose(losses(model, tokens[:n]).mean(), evaluate(model, tokens[:n]).loss, rtol=1e-12)
+    assert len(losses(model, [tokens[:n]])[0]) == n - 1
+    np.testing.assert_allclose(
+        losses(model, [tokens[:n]])[0].mean(), evaluate(model, tokens[:n]).loss, rtol=1e-12
+    )
     shades = shades_of_surprise(model, tokens[:n])
     assert np.isnan(shades.values[0])
     assert shades.shades[0] == 0
-    np.testing.assert_array_equal(shades.values[1:], losses(model, tokens[:n]))
+    np.testing.assert_array_equal(shades.values[1:], losses(model, [tokens[:n]])[0])
 
 
 def test_a_text_of_one_character_surprises_nobody():
