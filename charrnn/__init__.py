@@ -7,7 +7,8 @@ from charrnn.model.charrnn import CharRNN
 from charrnn.runs import load
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training import train
+from charrnn.training import Progress, train
+from charrnn.version import __version__
 
 __all__ = [
     "CharRNN",
@@ -15,10 +16,12 @@ __all__ = [
     "Corpus",
     "Evaluation",
     "GradcheckConfig",
+    "Progress",
     "SampleConfig",
     "Score",
     "TrainConfig",
     "Vocabulary",
+    "__version__",
     "evaluate",
     "load",
     "score_lines",

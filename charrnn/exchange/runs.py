@@ -7,8 +7,9 @@ import numpy as np
 
 from charrnn.config import TrainConfig
 from charrnn.exchange.safetensors import read_safetensors, write_safetensors
-from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, package_version, read_note
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
 from charrnn.text.corpus import Corpus
+from charrnn.version import __version__
 
 
 def export_run(run: str | Path, file: str | Path, which: str = "best") -> None:
@@ -19,7 +20,7 @@ def export_run(run: str | Path, file: str | Path, which: str = "best") -> None:
     """
     folder = Path(run)
     model, note = load(folder, which), read_note(folder)
-    about = {"charrnn": package_version(), "corpus": note.corpus.name, "corpus_sha256": note.corpus.sha256}
+    about = {"charrnn": __version__, "corpus": note.corpus.name, "corpus_sha256": note.corpus.sha256}
     about["settings"] = note.settings.model_dump_json()
     write_safetensors(model, Path(file), about)
 

@@ -1,7 +1,7 @@
 """A run on disk: README.md says what is in its folder, and what survives what."""
 
 from charrnn.runs.folder import RunFolder, is_run, load, read_note
-from charrnn.runs.note import CorpusNote, Note, package_version
+from charrnn.runs.note import CorpusNote, Note
 from charrnn.runs.state import RunState, Snapshot
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "Snapshot",
     "is_run",
     "load",
-    "package_version",
     "read_note",
 ]

@@ -26,15 +26,15 @@ from typing import Literal, Self
 
 import numpy as np
 
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import ConfigError, RunError, check_type
 from charrnn.files import beside, flush_folder, write_whole
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
+from charrnn.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
 from charrnn.runs.lock import LOCK, Lock
 from charrnn.runs.metrics import METRICS, Metrics
 from charrnn.runs.note import CONFIG, Note, is_note
-from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
-from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
+from charrnn.runs.state import RunState, Snapshot, settings_from
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
@@ -59,10 +59,16 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
 
     A run that has not been validated yet gives the last one.
 
+    Arguments:
+        run: the folder of a run; or one file, written by ``CharRNN.save``.
+
     Raises:
         RunError: ``run`` is not the folder of a run, or the file is damaged.
     """
+    check_type("run", run, str | Path, "the folder of a run, or the name of an .npz file")
     path = Path(run)
+    if path.suffix == ".npz":
+        return CharRNN.from_arrays(read_arrays(path), path)
     if which not in ("best", "last"):
         raise ConfigError(f"which: {which!r} is neither 'best' nor 'last'")
     _check_run(path)
@@ -71,7 +77,7 @@ def load(run: str | Path, which: str = "best") -> CharRNN:
         file = path / LAST
     if not file.exists():
         raise RunError(f"{path}: this run has no saved model yet")
-    return model_from(read_arrays(file), file)
+    return CharRNN.from_arrays(read_arrays(file), file)
 
 
 def read_note(run: Path) -> Note:
@@ -263,13 +269,13 @@ class RunFolder:
             return None
         with suppress(RunError):
             best = read_arrays(path)
-            model_from(best, path)
+            CharRNN.from_arrays(best, path)
             found = count_in(best, "step")
         if found == step:
             return None
         with suppress(RunError):
             file = self.path / LAST if step == state.step else step_file(self.path, step)
-            self._write_best(model_from(read_arrays(file), file), step)
+            self._write_best(CharRNN.from_arrays(read_arrays(file), file), step)
             return None
         if found is None:
             state.best_val_loss = state.best_step = None
@@ -351,7 +357,7 @@ class RunFolder:
         write_arrays(self.path / name, arrays)
 
     def _write_best(self, model: CharRNN, step: int) -> None:
-        self._write(BEST, model_arrays(model) | {"step": np.array(step)})
+        self._write(BEST, model.arrays() | {"step": np.array(step)})
 
     def _keep(self, snapshot: Snapshot) -> set[int]:
         """Give last.npz its name among the older saves. Returns: the steps of those that are needed.
