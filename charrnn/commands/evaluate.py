@@ -56,7 +56,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "eval",
         usage="[OPTION ...] RUN [CORPUS ...]",
-        help="score a text with a trained network",
         description="Score a text, every character of it, with the network of a run. Without CORPUS, a "
         "part of the text it was trained on.",
     )

@@ -9,10 +9,11 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeAlias, get_args, get_origin
 
 from pydantic import Field
 
+from charrnn.commands import COMMANDS
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.config import Settings, flag
 from charrnn.errors import QUOTED, brief
@@ -67,22 +68,15 @@ class Help(argparse.HelpFormatter):
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
-class Command(Protocol):
-    """A module of this folder."""
-
-    def add_parser(self, commands: Commands) -> None:
-        """Add its parser, made with ``add_command``."""
-
-
 def add_command(
     commands: Commands,
     run: Callable[[argparse.Namespace], int],
     name: str,
     usage: str,
-    help: str,
     description: str,
 ) -> Parser:
     """The parser of a command that ``run`` does. Returns: it, still without flags."""
+    _, help = COMMANDS[name]
     parser = commands.add_parser(name, usage=f"charrnn {name} {usage}", help=help, description=description)
     parser.set_defaults(function=run)
     return parser

@@ -85,7 +85,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "look",
         usage="[OPTION ...] RUN [FILE | --text TEXT]",
-        help="show in the terminal what a network makes of a text",
         description="Colour a text by what a network makes of it. Without FILE or TEXT it is a piece of what "
         "the run was validated on; of a longer text the beginning is shown.",
     )

@@ -36,7 +36,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "page",
         usage="[OPTION ...] RUN ...",
-        help="make a page that shows what networks have learned",
         description="Make one HTML file that opens in any browser, offline. It writes text, reads text, and "
         "shows what units follow, where a loss reaches back to, and how the network learned. Several runs "
         "become a switch.",

@@ -48,7 +48,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "sample",
         usage="[OPTION ...] RUN",
-        help="write text with a trained network",
         description="Write text with the network of a run. It goes to standard output as it is drawn.",
     )
     add_run(parser)
