@@ -107,7 +107,7 @@ def add_settings(
             elif len(choices) > 1:
                 options["metavar"] = f"{{{','.join(choices)}}}"
             else:
-                options["metavar"] = "TEXT" if field.annotation is str else "N"
+                options["metavar"] = "TEXT" if str in kinds else "N"
             group.add_argument(flag(name), *ALIASES.get(name, []), **options)
 
 
@@ -127,8 +127,10 @@ def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
 class SavedConfig(Settings):
     """The network of the run."""
 
-    which: Literal["best", "last"] = Field(
-        default="best", description="the network of the best validation, or as training left it"
+    which: str | None = Field(
+        default=None,
+        description="the save: best, of the best validation; last, as training left it; or an older one, "
+        "such as step-1200 (default: best)",
     )
 
 
@@ -146,7 +148,7 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run")
+    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run, or a save in it")
 
 
 def add_unknown(parser: argparse.ArgumentParser) -> None:
