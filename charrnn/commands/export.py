@@ -13,7 +13,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "export",
         usage="[OPTION ...] RUN FILE",
-        help="write a network to a safetensors file",
         description="Write the network of a run to a safetensors file, under PyTorch's names.",
     )
     add_run(parser)

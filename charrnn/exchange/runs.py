@@ -7,19 +7,19 @@ import numpy as np
 
 from charrnn.config import TrainConfig
 from charrnn.exchange.safetensors import read_safetensors, write_safetensors
-from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, find_save, load, read_note
 from charrnn.text.corpus import Corpus
 from charrnn.version import __version__
 
 
-def export_run(run: str | Path, file: str | Path, which: str = "best") -> None:
+def export_run(run: str | Path, file: str | Path, which: str | None = None) -> None:
     """Write the network of a run to a safetensors file, with what the run notes of its text and training.
 
     Raises:
         RunError: it is not the folder of a run, or the file cannot be written.
     """
-    folder = Path(run)
-    model, note = load(folder, which), read_note(folder)
+    save = find_save(run, which)
+    model, note = load(save), read_note(save.parent)
     about = {"charrnn": __version__, "corpus": note.corpus.name, "corpus_sha256": note.corpus.sha256}
     about["settings"] = note.settings.model_dump_json()
     write_safetensors(model, Path(file), about)

@@ -24,7 +24,8 @@ from charrnn.model.charrnn import CharRNN
 from charrnn.runs import RunFolder, RunState, Snapshot
 from charrnn.signals import StopRequests
 from charrnn.text.corpus import Corpus
-from charrnn.text.streams import Streams
+from charrnn.text.streams import ShuffledWindows, Streams
+from charrnn.text.vocabulary import Tokens
 from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
@@ -74,7 +75,7 @@ class Trainer:
         self.progress = progress
         model.kernels = config.kernels
         self.parts = corpus.split(config.val_fraction, config.test_fraction)
-        self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
+        self.streams = windows(self.parts.train, config)
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
@@ -118,7 +119,7 @@ class Trainer:
         except WorkerError as error:
             if not stop.signal:
                 raise
-            place = f"stopped at the last save, after step {self.place}"
+            place = f"stopped at the last save, after step {self.place(self.folder.last_step)}"
             raise Interrupted(f"{place}: {error}", stop.signal) from None
         finally:
             self.progress.stop()
@@ -128,7 +129,7 @@ class Trainer:
         while not self.finished:
             try:
                 step = self.train_step(shards)
-                score = self.validate() if self.validation_due else None
+                score = self.validate(shards) if self.validation_due else None
             except DivergedError as error:
                 self.roll_back(error)
                 continue
@@ -140,7 +141,7 @@ class Trainer:
             self.report(step, score)  # once all of it is on disk
             if stop.signal and not self.finished:
                 self.save()
-                raise Interrupted(f"stopped after step {self.place}; saved", stop.signal)
+                raise Interrupted(f"stopped after step {self.place(self.state.step)}; saved", stop.signal)
 
     @property
     def finished(self) -> bool:
@@ -162,9 +163,8 @@ class Trainer:
         """Passes over the training part so far."""
         return self.state.step / len(self.streams)
 
-    @property
-    def place(self) -> str:
-        return f"{self.state.step:,} (epoch {self.epoch:.2f} of {self.config.epochs})"
+    def place(self, step: int) -> str:
+        return f"{step:,} (epoch {step / len(self.streams):.2f} of {self.config.epochs})"
 
     # -- a step and its validation ------------------------------------------------------------------
 
@@ -175,10 +175,11 @@ class Trainer:
             DivergedError: a number is not finite, or the loss has exploded.
         """
         config, state = self.config, self.state
-        index = state.step % len(self.streams)
-        if index == 0:  # each epoch begins at the start of the streams
+        if (
+            config.stateless or state.step % len(self.streams) == 0
+        ):  # an epoch begins at the start of the streams
             self.carried = self.model.initial_state(self.streams.batch_size)
-        inputs, targets = self.streams[index]  # (T, B) each
+        inputs, targets = self.streams.window(state.step)  # (T, B) each
         try:
             loss, gradients, self.carried = shards.loss_and_gradients(
                 inputs, targets, self.carried, (config.seed, state.step)
@@ -199,7 +200,7 @@ class Trainer:
         state.since_validation = _added(state.since_validation, nats)
         return Step(inputs.size, loss, norm, rate)
 
-    def validate(self) -> Score | None:
+    def validate(self, shards: Shards) -> Score | None:
         """Score the validation part; if it is the best so far, the next save keeps the model as that.
 
         Returns: the score; None if there is nothing to validate on.
@@ -210,7 +211,7 @@ class Trainer:
         state = self.state
         if len(self.parts.val) < 2:
             return None
-        val_loss = evaluate(self.model, self.parts.val).loss
+        val_loss = evaluate(self.model, self.parts.val, shards.scorer).loss
         self.guard.check_validation(state, val_loss)
         best = state.best_val_loss is None or val_loss < state.best_val_loss
         if best:
@@ -357,6 +358,13 @@ class Trainer:
             threads = 1
         every = recompute_every(self.model, config, B, say)
         return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
+
+
+def windows(train: Tokens, config: TrainConfig) -> Streams | ShuffledWindows:
+    """What each step reads of the training part."""
+    if config.stateless:
+        return ShuffledWindows(train, config.batch_size, config.seq_length, config.seed)
+    return Streams(train, config.batch_size, config.seq_length)
 
 
 def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: Callable[[str], Any]) -> int:
