@@ -1,5 +1,6 @@
 """charrnn: a character-level recurrent network in NumPy, every derivative worked out by hand."""
 
+from charrnn import exchange
 from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
 from charrnn.errors import CharRNNError
 from charrnn.measures.evaluation import Evaluation, Score, evaluate, score_lines
@@ -20,6 +21,7 @@ __all__ = [
     "TrainConfig",
     "Vocabulary",
     "evaluate",
+    "exchange",
     "load",
     "score_lines",
     "train",
