@@ -11,42 +11,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
-from charrnn.commands import (
-    bench,
-    completion,
-    derive,
-    evaluate,
-    export,
-    gradcheck,
-    import_,
-    look,
-    page,
-    plot,
-    runs,
-    sample,
-    train,
-)
-from charrnn.commands.flags import Command, Parser, kebab
+from charrnn.commands import COMMANDS
+from charrnn.commands.flags import Parser, kebab
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.errors import CharRNNError, Interrupted
-
-COMMANDS: tuple[Command, ...] = (
-    train,
-    sample,
-    evaluate,
-    gradcheck,
-    derive,
-    bench,
-    plot,
-    runs,
-    page,
-    look,
-    export,
-    import_,
-    completion,
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,8 +59,12 @@ def make_streams_ready() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def build_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the whole command line, and those of the commands by their names."""
+def build_parser(only: str | None = None) -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the whole command line, and those of the commands by their names.
+
+    Arguments:
+        only: a command; the others are not imported and their parsers have no flags.
+    """
     parser = Parser(
         prog="charrnn",
         description="Train a character-level RNN on a text, sample from it, check its gradients.",
@@ -98,17 +73,20 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for name, (file, help) in COMMANDS.items():
+        if only in (name, None):
+            import_module(f"charrnn.commands.{file}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=help)
     parser.set_defaults(parser=parser)  # for charrnn completion, which describes it
     return parser, commands.choices
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; an error in it ends the program."""
-    parser, commands = build_parser()
-    first = next((word for word in argv if not word.startswith("-")), None)
-    if first is not None and first not in commands:
+    first = next((word for word in argv if not word.startswith("-")), "")
+    parser, commands = build_parser(None if first == "completion" else first)
+    if first and first not in commands:
         parser.unknown(first, list(commands))
     args, unknown = parser.parse_known_args(kebab(argv))
     if unknown:

@@ -49,6 +49,7 @@ FIXED_ON_RESUME = (
     "dtype",
     "seq_length",
     "batch_size",
+    "stateless",
     "optimizer",
     "momentum",
     "val_fraction",
@@ -267,6 +268,11 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     """The run."""
 
     epochs: Positive = Field(default=50, description="passes over the training part")
+    stateless: bool = Field(
+        default=False,
+        description="read each window by itself, from a state of zeros, the windows in another order each "
+        "epoch; for short texts",
+    )
     max_steps: Whole = Field(default=0, description="end after this many steps; 0 is no limit")
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(

@@ -27,7 +27,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "bench",
         usage="[OPTION ...] [CORPUS ...]",
-        help="measure how fast this machine trains, and recommend --threads and --batch-size",
         description="Train the network that the flags describe for a moment, with several numbers of threads "
         "and half, all and twice the --batch-size, and compare with one large matrix product. CORPUS gives "
         "the size of the vocabulary.",

@@ -15,7 +15,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "completion",
         usage="{bash,zsh,fish}",
-        help="print a script of completions for a shell (needs shtab)",
         description="Print the script by which a shell completes the commands and flags of charrnn.",
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell that is to read it")

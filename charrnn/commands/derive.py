@@ -28,7 +28,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "derive",
         usage="[OPTION ...]",
-        help="prove the derivation: the 4-D tensors beside what the layers compute",
         description="Build the tensor of each derivative, contract it, and lay it beside what the layers "
         "compute: the rules of matrix calculus, then B1-B9 at each time step. Exit status 1 if one differs.",
     )

@@ -5,7 +5,6 @@ import json
 import math
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +28,7 @@ from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import Score, evaluate, losses
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs import load, read_note
+from charrnn.runs import find_save, load, read_note
 from charrnn.text.vocabulary import Tokens
 
 KNOWN = "bytes", "newlines", "normalize", "min_count"  # what the network decides
@@ -56,7 +55,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "eval",
         usage="[OPTION ...] RUN [CORPUS ...]",
-        help="score a text with a trained network",
         description="Score a text, every character of it, with the network of a run. Without CORPUS, a "
         "part of the text it was trained on.",
     )
@@ -77,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     """Score a text. Returns: the exit code."""
     config = EvalSettings(**given(args, EvalSettings))
     check_by(config.by, baselines=args.baselines)
-    folder = Path(args.run)
-    model = load(folder, config.which)
+    file = find_save(args.run, config.which)
+    model, folder = load(file), file.parent
     note = read_note(folder)
     flags = given(args, TextConfig)
     kept = note.corpus

@@ -13,7 +13,7 @@ from charrnn.commands.texts import parts_of_run
 from charrnn.errors import RunError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model import CharRNN
-from charrnn.runs import load
+from charrnn.runs import find_save, load
 from charrnn.text.corpus import Parts
 
 
@@ -32,7 +32,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "export",
         usage="[OPTION ...] RUN FILE",
-        help="write a network for other programs",
         description="Write the network of a run for other programs: safetensors and torch under PyTorch's "
         "names; onnx to be run; json to be read.",
     )
@@ -57,17 +56,18 @@ def run(args: argparse.Namespace) -> int:
     from charrnn.exchange import export_run, quantized
     from charrnn.exchange.runs import format_of
 
-    config, folder = ExportSettings(**given(args, ExportSettings)), Path(args.run)
+    config = ExportSettings(**given(args, ExportSettings))
     int8, about = args.quantize == "int8", {}
     to = format_of(Path(args.file), config.to, int8=int8, module=args.module)
-    model = load(folder, config.which)
+    save = find_save(args.run, config.which)
+    model = load(save)
     if to == "torch":
         warn("a state dict holds no vocabulary and no figures; a safetensors file does")
     else:
-        parts = text_to_score(folder, model)
+        parts = text_to_score(save.parent, model)
         if len(parts.test) > 1:
             about["test_loss"] = evaluate(model, parts.test).loss
-    export_run(folder, args.file, to, which=config.which, int8=int8, module=args.module, about=about)
+    export_run(save, args.file, to, int8=int8, module=args.module, about=about)
     say(args.file)
     if int8 and len(parts.val) > 1:
         before, after = (evaluate(network, parts.val).loss for network in (model, quantized(model)))

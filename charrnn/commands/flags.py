@@ -9,10 +9,11 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeAlias, get_args, get_origin
 
 from pydantic import Field
 
+from charrnn.commands import COMMANDS
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.config import Settings, flag
 from charrnn.errors import QUOTED, brief
@@ -67,22 +68,15 @@ class Help(argparse.HelpFormatter):
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
-class Command(Protocol):
-    """A module of this folder."""
-
-    def add_parser(self, commands: Commands) -> None:
-        """Add its parser, made with ``add_command``."""
-
-
 def add_command(
     commands: Commands,
     run: Callable[[argparse.Namespace], int],
     name: str,
     usage: str,
-    help: str,
     description: str,
 ) -> Parser:
     """The parser of a command that ``run`` does. Returns: it, still without flags."""
+    _, help = COMMANDS[name]
     parser = commands.add_parser(name, usage=f"charrnn {name} {usage}", help=help, description=description)
     parser.set_defaults(function=run)
     return parser
@@ -113,7 +107,7 @@ def add_settings(
             elif len(choices) > 1:
                 options["metavar"] = f"{{{','.join(choices)}}}"
             else:
-                options["metavar"] = "TEXT" if field.annotation is str else "N"
+                options["metavar"] = "TEXT" if str in kinds else "N"
             group.add_argument(flag(name), *ALIASES.get(name, []), **options)
 
 
@@ -133,8 +127,10 @@ def part_of(values: dict[str, Any], settings: type[Settings]) -> dict[str, Any]:
 class SavedConfig(Settings):
     """The network of the run."""
 
-    which: Literal["best", "last"] = Field(
-        default="best", description="the network of the best validation, or as training left it"
+    which: str | None = Field(
+        default=None,
+        description="the save: best, of the best validation; last, as training left it; or an older one, "
+        "such as step-1200 (default: best)",
     )
 
 
@@ -152,7 +148,7 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run")
+    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run, or a save in it")
 
 
 def add_unknown(parser: argparse.ArgumentParser) -> None:

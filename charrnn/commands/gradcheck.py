@@ -33,7 +33,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "gradcheck",
         usage="[OPTION ...] [CORPUS ...]",
-        help="check every derivative",
         description="Compare the gradient of each parameter, of the inputs and of the incoming state "
         "with derivatives by the complex step or by central differences. Exit status 1 if one is wrong.",
     )

@@ -13,7 +13,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "import",
         usage="[OPTION ...] FILE --out RUN",
-        help="make a run of the network in a safetensors file",
         description="Make a run of the network in a safetensors file with PyTorch's names, whoever made it.",
     )
     parser.add_argument("file", metavar="FILE", type=path, help="the safetensors file")

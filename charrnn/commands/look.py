@@ -32,7 +32,7 @@ from charrnn.commands.texts import parts_of_run, read_given
 from charrnn.config import Positive, Whole
 from charrnn.errors import ConfigError, RunError, TextError
 from charrnn.model import CharRNN
-from charrnn.runs import Note, load, read_note
+from charrnn.runs import Note, find_save, load, read_note
 from charrnn.text.vocabulary import Tokens
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "look",
         usage="[OPTION ...] RUN [FILE | --text TEXT]",
-        help="show in the terminal what a network makes of a text",
         description="Colour a text by what a network makes of it. Without FILE or TEXT it is a piece of what "
         "the run was validated on; of a longer text the beginning is shown.",
     )
@@ -103,14 +102,16 @@ def run(args: argparse.Namespace) -> int:
     """Show a text, or list units. Returns: the exit code."""
     from charrnn.views.units import name_units
 
-    config, folder = LookSettings(**given(args, LookSettings)), Path(args.run)
+    config = LookSettings(**given(args, LookSettings))
     chosen = [name for name in ("unit", "feature", "reach") if getattr(config, name) is not None]
     chosen += [name for name in ("surprise", "units") if getattr(args, name)]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(f'`{name}`' for name in chosen)}: give one of them")
     if args.file is not None and args.text is not None:
         raise ConfigError("FILE and `text`: give one of them")
-    texts = Texts(args, read_note(folder), load(folder, config.which))
+    file = find_save(args.run, config.which)
+    folder = file.parent
+    texts = Texts(args, folder, read_note(folder), load(file))
     with one_blas_thread():  # more would wait for one another between small products
         if args.units:
             units = [unit for unit in name_units(texts.model, texts.to_study()) if unit.is_named]
@@ -185,6 +186,7 @@ class Texts:
     """The text that the flags name and the run's own, each read when it is first asked for."""
 
     args: argparse.Namespace
+    run: Path
     note: Note
     model: CharRNN
 
@@ -223,7 +225,7 @@ class Texts:
         from charrnn.views.page import studied
 
         remedy = f"Give a text: charrnn look {shlex.quote(self.args.run)} FILE, or "
-        return studied(parts_of_run(Path(self.args.run), self.model, remedy))
+        return studied(parts_of_run(self.run, self.model, remedy))
 
     @cached_property
     def given(self) -> Tokens | None:
@@ -234,9 +236,9 @@ class Texts:
         if file == "-":
             if sys.stdin is None:
                 raise TextError("-: standard input is closed")
-            text = read_given(sys.stdin.buffer, TEXT_BYTES, Path(self.args.run), self.model)
+            text = read_given(sys.stdin.buffer, TEXT_BYTES, self.run, self.model)
         elif file is not None:
-            text = read_given(Path(file), TEXT_BYTES, Path(self.args.run), self.model)
+            text = read_given(Path(file), TEXT_BYTES, self.run, self.model)
         tokens = self.model.vocabulary.encode(text, ignore_unknown=self.args.ignore_unknown)
         if len(tokens) == 0:
             raise TextError("the text has no character to show")

@@ -13,7 +13,7 @@ from charrnn.commands.terminal import say
 from charrnn.commands.texts import parts_of_run, read_given
 from charrnn.files import write_output
 from charrnn.model import CharRNN
-from charrnn.runs import load
+from charrnn.runs import find_save, load
 from charrnn.text.corpus import Parts
 
 TEXT_BYTES = 64 * 10**6
@@ -36,12 +36,11 @@ def add_parser(commands: Commands) -> None:
         run,
         "page",
         usage="[OPTION ...] RUN ...",
-        help="make a page that shows what networks have learned",
         description="Make one HTML file that opens in any browser, offline. It writes text, reads text, and "
         "shows what units follow, where a loss reaches back to, and how the network learned. Several runs "
         "become a switch.",
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=path, help="folders of runs")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=path, help="folders of runs, or saves in them")
     parser.add_argument(
         "--out", metavar="FILE", type=path, default="page.html", help="the page (default: page.html)"
     )
@@ -59,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     from charrnn.views.page import render, run_data
 
     config, out, runs = PageSettings(**given(args, PageSettings)), Path(args.out), []
-    for folder in map(Path, args.runs):
-        model = load(folder, config.which)
+    for file in [find_save(run, config.which) for run in args.runs]:
+        model, folder = load(file), file.parent
         parts = parts_to_show(folder, model, args.text)
         with one_blas_thread():  # more would wait for one another between small products
-            runs.append(run_data(folder, model, parts, config.which, config.precision))
+            runs.append(run_data(folder, model, parts, file.stem, config.precision))
     html = render({"runs": runs}).encode()
     write_output(out, html)
     say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")

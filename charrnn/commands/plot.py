@@ -43,7 +43,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "plot",
         usage="[OPTION ...] RUN ...",
-        help="draw runs (needs matplotlib)",
         description="Draw one or more runs into one picture.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=path, help="folders of runs")

@@ -30,7 +30,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "runs",
         usage="[OPTION ...] [FOLDER]",
-        help="list the runs in a folder",
         description="List the runs in a folder and those below it: networks, losses and states.",
     )
     parser.add_argument(

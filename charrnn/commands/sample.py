@@ -26,7 +26,7 @@ from charrnn.errors import TextError
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import generators
-from charrnn.runs import load
+from charrnn.runs import find_save, load
 
 AT_ONCE = 64  # texts of one drawing
 PRIME_BYTES = 64 * 10**6
@@ -48,7 +48,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "sample",
         usage="[OPTION ...] RUN",
-        help="write text with a trained network",
         description="Write text with the network of a run. It goes to standard output as it is drawn.",
     )
     add_run(parser)
@@ -73,10 +72,11 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw texts. Returns: the exit code."""
     config = SampleSettings(**given(args, SampleSettings))
-    model = load(args.run, config.which)
-    given_prime = read_prime(args.prime, Path(args.run), model)
+    file = find_save(args.run, config.which)
+    model, folder = load(file), file.parent
+    given_prime = read_prime(args.prime, folder, model)
     prime = model.vocabulary.encode(given_prime, ignore_unknown=args.ignore_unknown)
-    learned = training_part(Path(args.run), model) if args.novelty else None
+    learned = training_part(folder, model) if args.novelty else None
     texts: list[list[int]] = []  # for --novelty
     writer, decode = Writer(sys.stdout, raw=args.raw), model.vocabulary.decode_bytes
     with one_blas_thread():

@@ -26,12 +26,11 @@ from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
-from charrnn.text.corpus import Corpus, Parts
+from charrnn.text.corpus import Corpus, Parts, in_the_words_of
 from charrnn.text.encodings import check_encoding, decode_pieces
 from charrnn.text.reading import STDIN, corpus_name, files_in, natural
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
-from charrnn.training.start import in_the_words_of
 
 SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the run's, are looked for
 

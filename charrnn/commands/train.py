@@ -56,7 +56,6 @@ def add_parser(commands: Commands) -> None:
         run,
         "train",
         usage="[OPTION ...] [CORPUS ...]",
-        help="train on a text and keep the run in a folder",
         description="Train a network on text files. Without CORPUS, on a bundled book of fables.",
     )
     add_corpus(parser)

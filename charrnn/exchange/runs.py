@@ -18,7 +18,7 @@ from charrnn.exchange.onnx import write_onnx
 from charrnn.exchange.pytorch import write_torch
 from charrnn.exchange.safetensors import read_safetensors, write_safetensors
 from charrnn.files import read_small, write_output
-from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, package_version, read_note
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, find_save, load, package_version, read_note
 from charrnn.runs.folder import LAST
 from charrnn.text.corpus import Corpus
 
@@ -36,7 +36,7 @@ def export_run(
     file: str | Path,
     to: str | None = None,
     *,
-    which: str = "best",
+    which: str | None = None,
     int8: bool = False,
     module: bool = False,
     about: About | None = None,
@@ -44,8 +44,8 @@ def export_run(
     """Write the network of a run for other programs, with what the run notes of its text and training.
 
     Arguments:
+        run, which: the save, as for ``charrnn.load``.
         to: safetensors, onnx, torch or json; by the suffix of ``file`` if not given.
-        which: the save, as in ``charrnn.load``.
         int8: write the matrices in 8 bits, to ONNX alone.
         module: write a module of PyTorch beside the file, FILE.py for FILE.safetensors.
         about: more to be said in the metadata, as far as the format has any.
@@ -54,10 +54,10 @@ def export_run(
         ConfigError: the format is unknown, or does not have what is asked for.
         RunError: it is not the folder of a run, a package is missing, or the file cannot be written.
     """
-    folder, path = Path(run), Path(file)
+    save, path = find_save(run, which), Path(file)
     to = format_of(path, to, int8=int8, module=module)
-    model = load(folder, which)
-    about = figures(folder) | dict(about or {})
+    model = load(save)
+    about = figures(save.parent) | dict(about or {})
     writers: dict[str, Callable[[], None]] = {
         "safetensors": partial(write_safetensors, model, path, about),
         "onnx": partial(write_onnx, model, path, about, int8=int8),

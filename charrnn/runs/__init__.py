@@ -1,6 +1,6 @@
 """A run on disk: README.md says what is in its folder, and what survives what."""
 
-from charrnn.runs.folder import RunFolder, is_run, load, read_note
+from charrnn.runs.folder import RunFolder, find_save, is_run, load, read_note
 from charrnn.runs.note import CorpusNote, Note, package_version
 from charrnn.runs.state import RunState, Snapshot
 
@@ -10,6 +10,7 @@ __all__ = [
     "RunFolder",
     "RunState",
     "Snapshot",
+    "find_save",
     "is_run",
     "load",
     "package_version",

@@ -26,7 +26,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import ConfigError, RunError, brief
 from charrnn.files import beside, flush_folder, write_whole
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
@@ -39,6 +39,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
 LAST, BEST = "last.npz", "best.npz"
+STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})\.npz")
 NEW_TOKENS = f".{TOKENS}.new"
 LEFTOVER = re.compile(
     r"\.{1,2}(config\.json|tokens\.bin(\.new)?(\.[0-9a-f]{32})?|(last|best|step-[0-9]+)\.npz)\.new"
@@ -54,24 +55,47 @@ def is_run(path: Path) -> bool:
     return is_note(path / CONFIG) or any(map(ends_in_checksum, _saves(path)))
 
 
-def load(run: str | Path, which: str = "best") -> CharRNN:
-    """The model of a run: its best validation (``best``), or as training left it (``last``).
-
-    A run that has not been validated yet gives the last one.
+def load(run: str | Path, which: str | None = None) -> CharRNN:
+    """The model in a save, which ``run`` and ``which`` name as for ``find_save``.
 
     Raises:
-        RunError: ``run`` is not the folder of a run, or the file is damaged.
+        ConfigError: the run keeps no such save.
+        RunError: ``run`` is neither the folder of a run nor a save, or the file is damaged.
+    """
+    file = find_save(run, which)
+    return model_from(read_arrays(file), file)
+
+
+def find_save(run: str | Path, which: str | None = None) -> Path:
+    """The file of a save.
+
+    Arguments:
+        run: the folder of a run, or one of the .npz files in it.
+        which: of a folder: ``best``, the best validation; ``last``, as training left it; or an older save
+            that the run keeps, such as ``step-56``. If not given, the best, or the last of a run that has
+            not been validated yet.
     """
     path = Path(run)
-    if which not in ("best", "last"):
-        raise ConfigError(f"which: {which!r} is neither 'best' nor 'last'")
+    if path.suffix == ".npz" and not path.is_dir():
+        if which is not None:
+            raise ConfigError(f"`which` {brief(which)}: {path} is a save already; name the run's folder")
+        if not path.exists():
+            raise RunError(f"{path}: no such save{_kept_by(path.parent)}")
+        return path
     _check_run(path)
-    file = path / f"{which}.npz"
-    if which == "best" and not file.exists():
-        file = path / LAST
-    if not file.exists():
-        raise RunError(f"{path}: this run has no saved model yet")
-    return model_from(read_arrays(file), file)
+    if which is None:
+        which = "best" if (path / BEST).exists() else "last"
+    name = f"{which}.npz"
+    if (name in (BEST, LAST) or STEP.fullmatch(name)) and (path / name).exists():
+        return path / name
+    if keeps := _kept_by(path):
+        raise ConfigError(f"`which` {brief(which)}: no such save{keeps}")
+    raise RunError(f"{path}: this run has no saved model yet")
+
+
+def _kept_by(run: Path) -> str:
+    names = [file.stem for file in _saves(run) if file.exists()]
+    return f"; {run} keeps {', '.join(names)}" if names else ""
 
 
 def read_note(run: Path) -> Note:
@@ -103,7 +127,7 @@ def step_file(run: Path, step: int) -> Path:
 def step_files(run: Path) -> dict[int, Path]:
     """The saves that are kept beside last.npz, by their step, the newest first."""
     try:
-        names = [re.fullmatch(r"step-(0|[1-9][0-9]{0,17})\.npz", path.name) for path in run.iterdir()]
+        names = [STEP.fullmatch(path.name) for path in run.iterdir()]
     except (OSError, ValueError):  # the folder is gone: whoever writes to it next will say so
         return {}
     steps = sorted((int(name[1]) for name in names if name), reverse=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ConfigError, TextError
+from charrnn.errors import ConfigError, RunError, TextError
 from charrnn.text import tokens as caching
 from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
 from charrnn.text.encodings import check_encoding
@@ -353,3 +353,26 @@ def counted(spool: Spool, done: Callable[[int], object]) -> Iterator[Symbols]:
     for piece in spool:
         yield piece
         done(piece.nbytes)
+
+
+def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus:
+    """A text with fewer characters than the run knows, in the indices of the run.
+
+    Raises:
+        RunError: it has others, or one of the two is read as bytes.
+    """
+    if vocabulary.is_bytes != corpus.vocabulary.is_bytes:
+        kind = "bytes: give --bytes" if vocabulary.is_bytes else "characters: give --no-bytes"
+        raise RunError(f"{corpus.name}: {run} reads its text as {kind}")
+    new = np.setdiff1d(corpus.vocabulary.symbols, vocabulary.symbols)
+    if len(new):
+        names = ", ".join(repr(chr(symbol)) for symbol in new[:8])
+        raise RunError(
+            f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"
+            + ("…" if len(new) > 8 else "")
+            + "), and a run's vocabulary cannot change. A new run can start from its weights: "
+            f"`init_from` {run}"
+        )
+    index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
+    tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
+    return replace(corpus, tokens=tokens, vocabulary=vocabulary, cache="")

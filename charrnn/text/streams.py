@@ -9,13 +9,15 @@ one a row of the batch, and each step reads the next T characters of every strea
     stream 1  e f g h                  e f → f g               g h → h i
     stream 2  i j k l                  i j → j k               k l → l m
 
-The state a of each row is carried from one window to the next, so that a stream is read as one text.
+The state a of each row is carried from one window to the next, so that a stream is read as one text. Or
+each window is read by itself, from a state of zeros: ``ShuffledWindows``.
 """
 
 import math
 import mmap
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.errors import TextError
 from charrnn.text.vocabulary import Tokens
@@ -42,12 +44,7 @@ class Streams:
         Raises:
             TextError: the text does not fill one row of one window.
         """
-        if len(tokens) <= seq_length:
-            raise TextError(
-                f"the training part has {len(tokens):,} characters; one window needs "
-                f"{seq_length + 1:,} (`seq_length` and the character after). "
-                "Lower `seq_length` or give a longer text"
-            )
+        must_fill_a_window(tokens, seq_length)
         self._tokens = tokens
         self.seq_length = seq_length
         self.batch_size = min(batch_size, (len(tokens) - 1) // seq_length)
@@ -78,6 +75,71 @@ class Streams:
         window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
         release(self._tokens)
         return window
+
+    def window(self, step: int) -> tuple[Tokens, Tokens]:
+        """Return the window that a step of training reads."""
+        return self[step % len(self)]
+
+
+class ShuffledWindows:
+    """The training part as windows of T characters, B of them a step, each from a state of zeros.
+
+    In each epoch the first window begins at another of the first T characters, the next ones follow it
+    without a gap, and all come in another order; both follow from the seed and the number of the epoch. What
+    lies before and after them, up to 2T−1 characters, and up to B−1 windows are left out of an epoch.
+
+    Attributes:
+        batch_size: B, at most what the text fills.
+        seq_length: T.
+    """
+
+    def __init__(self, tokens: Tokens, batch_size: int, seq_length: int, seed: int):
+        """Take windows of ``tokens`` (n,).
+
+        Raises:
+            TextError: the text does not fill one window.
+        """
+        must_fill_a_window(tokens, seq_length)
+        self._tokens, self._seed = tokens, seed
+        self.seq_length = seq_length
+        self._count = max(1, len(tokens) // seq_length - 1)  # windows wherever the first one begins
+        self.batch_size = min(batch_size, self._count)
+        self._starts = np.empty(0, np.int64), -1  # of the windows of an epoch, in their order
+
+    def __len__(self) -> int:
+        """Count the steps of one pass over the text."""
+        return self._count // self.batch_size
+
+    def characters(self, steps: int) -> int:
+        """Count the characters that ``steps`` steps train on."""
+        return steps * self.batch_size * self.seq_length
+
+    def window(self, step: int) -> tuple[Tokens, Tokens]:
+        """Return the inputs and targets of a step of training, (T, B) integers each."""
+        epoch, index = divmod(step, len(self))
+        if self._starts[1] != epoch:
+            self._starts = self._order(epoch), epoch
+        rows = self._starts[0][index * self.batch_size : (index + 1) * self.batch_size]
+        window = np.asarray(self._tokens)[np.arange(self.seq_length + 1)[:, np.newaxis] + rows]
+        release(self._tokens)
+        return window[:-1].astype(np.intp), window[1:].astype(np.intp)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Return where the windows of an epoch begin, (count,), in their order."""
+        rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch,)))
+        places = min(self.seq_length, len(self._tokens) - self._count * self.seq_length)
+        starts: NDArray[np.int64] = rng.integers(places) + self.seq_length * rng.permutation(self._count)
+        return starts
+
+
+def must_fill_a_window(tokens: Tokens, seq_length: int) -> None:
+    """Refuse a text that does not fill one row of one window."""
+    if len(tokens) <= seq_length:
+        raise TextError(
+            f"the training part has {len(tokens):,} characters; one window needs "
+            f"{seq_length + 1:,} (`seq_length` and the character after). "
+            "Lower `seq_length` or give a longer text"
+        )
 
 
 def release(tokens: Tokens) -> None:

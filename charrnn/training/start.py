@@ -20,8 +20,8 @@ from charrnn.runs.curves import read_curves
 from charrnn.runs.folder import BEST, LAST
 from charrnn.runs.note import CONFIG, InitFrom, path_from
 from charrnn.signals import stops_collected
-from charrnn.text.corpus import Corpus
-from charrnn.text.vocabulary import Vocabulary, named
+from charrnn.text.corpus import Corpus, in_the_words_of
+from charrnn.text.vocabulary import named
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
@@ -280,29 +280,6 @@ def _forget_the_text(state: RunState, corpus: Corpus) -> None:
     state.since_log = state.since_validation = (0.0, 0)
     state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None
     state.validations_since_best = state.validations_on_plateau = 0
-
-
-def in_the_words_of(vocabulary: Vocabulary, corpus: Corpus, run: Path) -> Corpus:
-    """A text with fewer characters than the run knows, in the indices of the run.
-
-    Raises:
-        RunError: it has others, or one of the two is read as bytes.
-    """
-    if vocabulary.is_bytes != corpus.vocabulary.is_bytes:
-        kind = "bytes: give --bytes" if vocabulary.is_bytes else "characters: give --no-bytes"
-        raise RunError(f"{corpus.name}: {run} reads its text as {kind}")
-    new = np.setdiff1d(corpus.vocabulary.symbols, vocabulary.symbols)
-    if len(new):
-        names = ", ".join(repr(chr(symbol)) for symbol in new[:8])
-        raise RunError(
-            f"{corpus.name}: has {len(new)} characters that {run} does not know ({names}"
-            + ("…" if len(new) > 8 else "")
-            + "), and a run's vocabulary cannot change. A new run can start from its weights: "
-            f"`init_from` {run}"
-        )
-    index = np.searchsorted(vocabulary.symbols, corpus.vocabulary.symbols)
-    tokens = index.astype(np.min_scalar_type(len(vocabulary) - 1))[corpus.tokens]
-    return replace(corpus, tokens=tokens, vocabulary=vocabulary, cache="")
 
 
 def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:

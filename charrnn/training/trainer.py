@@ -24,7 +24,8 @@ from charrnn.model.charrnn import CharRNN
 from charrnn.runs import RunFolder, RunState, Snapshot
 from charrnn.signals import StopRequests
 from charrnn.text.corpus import Corpus
-from charrnn.text.streams import Streams
+from charrnn.text.streams import ShuffledWindows, Streams
+from charrnn.text.vocabulary import Tokens
 from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
@@ -74,7 +75,7 @@ class Trainer:
         self.progress = progress
         model.kernels = config.kernels
         self.parts = corpus.split(config.val_fraction, config.test_fraction)
-        self.streams = Streams(self.parts.train, config.batch_size, config.seq_length)
+        self.streams = windows(self.parts.train, config)
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
@@ -175,10 +176,11 @@ class Trainer:
             DivergedError: a number is not finite, or the loss has exploded.
         """
         config, state = self.config, self.state
-        index = state.step % len(self.streams)
-        if index == 0:  # each epoch begins at the start of the streams
+        if (
+            config.stateless or state.step % len(self.streams) == 0
+        ):  # an epoch begins at the start of the streams
             self.carried = self.model.initial_state(self.streams.batch_size)
-        inputs, targets = self.streams[index]  # (T, B) each
+        inputs, targets = self.streams.window(state.step)  # (T, B) each
         try:
             loss, gradients, self.carried = shards.loss_and_gradients(
                 inputs, targets, self.carried, (config.seed, state.step)
@@ -357,6 +359,13 @@ class Trainer:
             threads = 1
         every = recompute_every(self.model, config, B, say)
         return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
+
+
+def windows(train: Tokens, config: TrainConfig) -> Streams | ShuffledWindows:
+    """What each step reads of the training part."""
+    if config.stateless:
+        return ShuffledWindows(train, config.batch_size, config.seq_length, config.seed)
+    return Streams(train, config.batch_size, config.seq_length)
 
 
 def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: Callable[[str], Any]) -> int:

@@ -32,7 +32,6 @@ from charrnn.views.reach import by_distance, reach, windows
 from charrnn.views.units import name_units, text_of
 
 Precision = Literal["int8", "float16", "float32"]
-Which = Literal["best", "last"]
 
 POINTS = 400  # the most points of a curve
 COUNTED = 4_000_000  # the longest text in which n-grams are counted: more would take seconds
@@ -72,7 +71,7 @@ def source_hash(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
 
 
-def run_data(run: Path, model: CharRNN, parts: Parts, which: Which, precision: Precision) -> dict[str, Any]:
+def run_data(run: Path, model: CharRNN, parts: Parts, which: str, precision: Precision) -> dict[str, Any]:
     """All that the page shows of a run, as JSON takes it.
 
     Arguments:

@@ -51,6 +51,52 @@ def test_every_command_has_help_wherever_it_is_shown(cli, monkeypatch, command, 
     assert command != "train" or ("√" if encoding == "utf-8" else r"\u221a") in text
 
 
+@pytest.mark.parametrize(
+    ("words", "rooms"),
+    [
+        (["--help"], ""),
+        (["--version"], "runs model text"),
+        (["sample", "--help"], "runs model text measures"),
+        (["sample", "RUN", "--length", "3"], "runs model text measures"),
+        (["eval", "RUN", "--split", "train"], "runs model text measures"),
+    ],
+)
+def test_a_command_imports_the_rooms_it_needs(run_folder, words, rooms):
+    words = [str(run_folder) if word == "RUN" else word for word in words]
+    code = f"""
+import sys
+from charrnn.cli import main
+try:
+    assert main({words}) == 0
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = [name.split(".") for name in done.stderr.split() if name.startswith("charrnn.")]
+    found = {room for _, room, *_ in modules if room in charrnn._ROOMS}
+    assert found <= {"layers", *rooms.split()}
+    assert len(modules) <= (20 if words == ["--help"] else 55)  # all of them are twice as many
+    assert sum(name[1:2] == ["commands"] and len(name) > 2 for name in modules) <= 4
+    assert "charrnn.measures.baselines" not in done.stderr or words[0] == "eval"
+
+
+def test_every_public_name_and_room_is_there():
+    code = """
+import charrnn
+for name in dir(charrnn):
+    getattr(charrnn, name)
+from charrnn import *
+print(CharRNN.__name__, charrnn.errors.__name__)
+try:
+    charrnn.nothing
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "CharRNN charrnn.errors\nmodule 'charrnn' has no attribute 'nothing'\n"
+    assert sorted(name for names in charrnn._PLACES.values() for name in names) == sorted(charrnn.__all__)
+
+
 def test_help_gives_groups_defaults_and_every_setting(cli):
     text = cli("train", "--help").out
     for group in ("The network:", "The optimiser:", "Reading the text:"):

@@ -8,9 +8,9 @@ import pytest
 from small import train
 
 import charrnn
-from charrnn.errors import RunError
+from charrnn.errors import CharRNNError, RunError
 from charrnn.files import write_whole
-from charrnn.runs import Note, RunFolder, is_run, read_note
+from charrnn.runs import Note, RunFolder, find_save, is_run, read_note
 from charrnn.runs.npz import read_arrays, write_arrays
 
 
@@ -206,3 +206,41 @@ def test_a_text_left_by_a_replacement_that_was_killed_is_no_text_of_a_resumed_ru
     train(corpus, tmp_path, max_steps=1, val_fraction=0, resume=True)
     assert (tmp_path / "tokens.bin").read_bytes() == own
     assert not (tmp_path / ".tokens.bin.new").exists()
+
+
+# -- which save -------------------------------------------------------------------------------------
+
+
+def test_any_save_is_loaded_by_its_name_or_its_file(run_folder):
+    older = next(path for path in run_folder.iterdir() if path.name.startswith("step-"))
+    for name in ("best", "last", older.stem):
+        weights = read_arrays(run_folder / f"{name}.npz")["W_aa"]
+        for model in (charrnn.load(run_folder, which=name), charrnn.load(str(run_folder / f"{name}.npz"))):
+            np.testing.assert_array_equal(model.parameters["W_aa"], weights)
+    assert find_save(run_folder) == run_folder / "best.npz"
+
+
+def test_a_save_that_is_not_there_is_named_with_those_that_are(run_folder, tmp_path):
+    older = next(path.stem for path in run_folder.iterdir() if path.name.startswith("step-"))
+    kept = rf"no such save; .*proverb keeps {older}, best, last"
+    for name in ("step-1", "bset", "", "config.json", "../proverb/best", "step-1.npz", "\0"):
+        with pytest.raises(CharRNNError, match=kept):
+            charrnn.load(run_folder, name)
+    with pytest.raises(CharRNNError, match=rf"step-1\.npz: {kept}"):
+        charrnn.load(run_folder / "step-1.npz")
+    with pytest.raises(CharRNNError, match=r"here\.npz: no such save$"):
+        charrnn.load(tmp_path / "here.npz")
+    with pytest.raises(CharRNNError, match=r"`which` best: .*best\.npz is a save already"):
+        charrnn.load(run_folder / "best.npz", "best")
+    with pytest.raises(CharRNNError, match=r"config\.json: not the folder of a run"):
+        charrnn.load(run_folder / "config.json")
+
+
+def test_a_run_without_a_validation_gives_its_last_save_but_not_as_its_best(run_folder, tmp_path):
+    run = tmp_path / "run.npz"  # a folder of that name is a folder
+    shutil.copytree(run_folder, run)
+    (run / "best.npz").unlink()
+    assert find_save(run) == run / "last.npz"
+    for words in ((run, "best"), (run / "best.npz",)):
+        with pytest.raises(CharRNNError, match="no such save"):
+            charrnn.load(*words)

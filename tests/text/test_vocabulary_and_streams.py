@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import TextError
 from charrnn.text.corpus import Corpus
-from charrnn.text.streams import Streams
+from charrnn.text.streams import ShuffledWindows, Streams
 from charrnn.text.vocabulary import Vocabulary
 
 some_text = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
@@ -88,3 +88,40 @@ def test_windows_of_a_mapped_text_do_not_stay_in_memory(tmp_path):
             assert type(window) is np.ndarray
             np.testing.assert_array_equal(window, expected)
     assert most - before < 4  # of 8 MB
+
+
+@given(st.integers(2, 400), st.integers(1, 9), st.integers(1, 40))
+def test_shuffled_windows_cover_the_text_in_another_order_each_epoch(n, batch_size, seq_length):
+    tokens = np.arange(n)  # each character is its own place
+    if n <= seq_length:
+        with pytest.raises(TextError, match="one window needs"):
+            ShuffledWindows(tokens, batch_size, seq_length, seed=0)
+        return
+    windows = ShuffledWindows(tokens, batch_size, seq_length, seed=0)
+    assert windows.characters(1) == windows.batch_size * seq_length
+    first = set()
+    for epoch in range(3):
+        begins = []
+        for step in range(epoch * len(windows), (epoch + 1) * len(windows)):
+            x, y = windows.window(step)
+            assert x.shape == y.shape == (seq_length, windows.batch_size)
+            np.testing.assert_array_equal(y, x + 1)
+            np.testing.assert_array_equal(x - x[0], np.arange(seq_length)[:, np.newaxis] + np.zeros_like(x))
+            begins += x[0].tolist()
+        assert len(set(begins)) == len(begins)  # no window twice
+        assert len({begin % seq_length for begin in begins}) == 1  # and no two overlap
+        left_out = n - 1 - len(begins) * seq_length
+        assert 0 <= left_out < 2 * seq_length + (windows.batch_size - 1) * seq_length
+        first.add(tuple(begins))
+    if len(windows) * windows.batch_size > 20:
+        assert len(first) == 3
+
+
+def test_shuffled_windows_follow_from_seed_and_step_alone():
+    tokens = np.arange(1000)
+    one, other = (ShuffledWindows(tokens, 4, 8, seed=3) for _ in range(2))
+    late = other.window(70)  # without those before it
+    for step in range(71):
+        window = one.window(step)
+    np.testing.assert_array_equal(window, late)
+    assert (ShuffledWindows(tokens, 4, 8, seed=4).window(70)[0] != late[0]).any()

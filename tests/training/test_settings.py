@@ -48,6 +48,7 @@ TRAINING: dict[str, tuple[Any, ...]] = {
     "dtype": ("float32", "arrays first weights"),
     "seq_length": (16, "first weights"),
     "batch_size": (5, "arrays first weights"),
+    "stateless": (True, "first weights"),
     "optimizer": ("sgd", "arrays weights", {"learning_rate": 0.01}),
     "learning_rate": (0.01, "rates weights"),
     "momentum": (0.5, "weights", SGD),

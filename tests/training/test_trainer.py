@@ -10,7 +10,7 @@ from conftest import assert_same_run, metrics, position
 from small import Signal, Spy, train
 
 import charrnn
-from charrnn.errors import Interrupted, TextError, WorkerError
+from charrnn.errors import Interrupted, RunError, TextError, WorkerError
 from charrnn.runs.npz import read_arrays
 from charrnn.training import Progress, optim, shards
 from charrnn.training.shards import Shards
@@ -49,12 +49,21 @@ def test_looking_at_a_run_does_not_change_it(corpus, finished, tmp_path):
         np.testing.assert_array_equal(last[name], expected[name], err_msg=name)
 
 
+STATELESS = {"stateless": True, "threads": 2}
 GATED = {"cell": "lstm", "num_layers": 2, "dropout": 0.3, "embedding_size": 5, "threads": 2}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"optimizer": "sgd"}, {"threads": 2}, {"log_every": 7}, {"cell": "gru", "dropout": 0.5}, GATED],
+    [
+        {},
+        {"optimizer": "sgd"},
+        {"threads": 2},
+        {"log_every": 7},
+        {"cell": "gru", "dropout": 0.5},
+        STATELESS,
+        GATED,
+    ],
 )
 @pytest.mark.parametrize("step", [1, 20, 41])
 def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(corpus, tmp_path, settings, step):
@@ -335,3 +344,23 @@ def test_the_norm_of_the_gradient_is_computed_once_a_step(corpus, tmp_path, monk
     assert len(calls) == 2 * 5
     train(corpus, tmp_path / "b", max_steps=5, clip_value=0.1)
     assert len(calls) == (2 + 3) * 5
+
+
+def test_a_stateless_run_reads_each_window_from_a_state_of_zeros(corpus, tmp_path, monkeypatch):
+    states, original = [], Shards.loss_and_gradients
+
+    def spying(self, inputs, targets, state, *rest):
+        states.append((inputs.copy(), state.copy()))
+        return original(self, inputs, targets, state, *rest)
+
+    monkeypatch.setattr(Shards, "loss_and_gradients", spying)
+    train(corpus, tmp_path, stateless=True, epochs=2)
+    assert len(states) == 2 * ((len(corpus.split(0.05, 0.05).train) // 16 - 1) // 4)
+    assert not any(state.any() for _, state in states)
+    assert not np.array_equal(states[0][0], states[len(states) // 2][0])  # each epoch in another order
+
+
+def test_a_stateless_run_stays_one(corpus, tmp_path):
+    train(corpus, tmp_path, stateless=True, epochs=1)
+    with pytest.raises(RunError, match="`stateless` False: this run has True, which cannot change"):
+        train(corpus, tmp_path, resume=True, epochs=2)
