@@ -1,8 +1,9 @@
 """How good a model is: its loss over a whole text, every character scored once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,7 +51,48 @@ class Score:
         return self.nats / self.characters / math.log(2) if self.characters else None
 
 
-def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
+class Piece(NamedTuple):
+    """Some time steps of the rows in which a text is scored."""
+
+    x: Tokens  # (T, rows)
+    y: Tokens  # (T, rows), the character after each
+    scored: Array  # (T, rows) booleans: which y count
+    fresh: Array  # (rows,) booleans: the rows that start here, from a state of zeros
+
+    def of(self, rows: slice) -> "Piece":
+        """Some of the rows."""
+        return Piece(self.x[:, rows], self.y[:, rows], self.scored[:, rows], self.fresh[rows])
+
+
+Scoring = Callable[[Piece], tuple[float, int]]  # nats, characters found likeliest
+
+
+def scorer(model: CharRNN, rows: int, T: int) -> Scoring:
+    """Score one piece after another, of ``rows`` rows and up to ``T`` steps; the state is carried."""
+    state, space = model.initial_state(rows), model.space(T, rows)
+
+    def score(piece: Piece) -> tuple[float, int]:
+        nonlocal state
+        state[piece.fresh] = 0
+        logits, state = model.logits(piece.x.astype(np.intp), state, space)
+        if not piece.scored.any():
+            return 0.0, 0
+        logits, y = logits.reshape(1, piece.y.size, -1), piece.y.astype(np.intp).reshape(1, -1)
+        if not piece.scored.all():
+            at = piece.scored.reshape(-1)
+            logits, y = logits[:, at], y[:, at]
+        hits = int((logits.argmax(axis=-1) == y).sum())
+        loss, _ = cross_entropy_forward(logits, y, out=logits)
+        return float(loss) * y.size, hits
+
+    return score
+
+
+def evaluate(
+    model: CharRNN,
+    text: str | bytes | Tokens,
+    make_scorer: Callable[[CharRNN, int, int], Scoring] = scorer,
+) -> Evaluation:
     """Score a text from its first character to its last, with the state carried.
 
     A long text is read in up to 32 rows side by side. Each row but the first starts by reading the 256
@@ -59,6 +101,7 @@ def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
 
     Arguments:
         text: a text, or the tokens of one: (n,) integers in 0…V−1, n ≥ 2, which may be mapped into memory.
+        make_scorer: as ``scorer``; one that shares the rows out over several processes, for one.
 
     Returns: the mean loss and the accuracy over the n−1 characters after the first.
 
@@ -66,41 +109,32 @@ def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
         TextError: the text has fewer than two characters, or one that the model does not know.
     """
     tokens = encoded(model, text, "text")
-    with one_blas_thread():  # for products this small, threads cost more than they bring
-        return _evaluate(model, tokens)
-
-
-def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     n = len(tokens) - 1  # predictions
     if n < 1:
         raise TextError(f"a text needs at least 2 characters to be scored; this one has {len(tokens)}")
     rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    T = min(-(-n // rows), max(1, CHUNK // model.bytes_per_step(rows)))
+    with one_blas_thread():  # for products this small, threads cost more than they bring
+        score = make_scorer(model, rows, T)
+        scores = [score(piece) for piece in pieces(tokens, rows, T)]
+    nats, hits = (sum(column) for column in zip(*scores, strict=True))
+    return Evaluation(n, nats / n, hits / n)
+
+
+def pieces(tokens: Tokens, rows: int, T: int) -> Iterator[Piece]:
+    """A text in ``rows`` rows, T steps at a time, after what each row reads before its first character."""
+    n = len(tokens) - 1
     length = -(-n // rows)
     first = length * np.arange(rows)  # character of each row
-    state = model.initial_state(rows)
-    T = min(length, max(1, CHUNK // model.bytes_per_step(rows)))
-    space = model.space(T, rows)
-    if rows > 1:
-        for t in range(-WARM_UP, 0, T):
-            before = np.arange(t, min(t + T, 0))[:, np.newaxis] + first  # (T, rows)
-            _, state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, space)
-            release(tokens)
-        state[0] = 0  # the first row has no text before it
-    total, hits = 0.0, 0
-    for t in range(0, length, T):
-        at = np.arange(t, min(t + T, length))[:, np.newaxis] + first  # (T, rows)
-        scored = at < n  # the last row may be shorter
-        at = np.minimum(at, n - 1)
-        x, y = tokens[at].astype(np.intp), tokens[at + 1].astype(np.intp)
+    warm_up = WARM_UP if rows > 1 else 0
+    for t in [*range(-warm_up, 0, T), *range(0, length, T)]:
+        steps = np.arange(t, min(t + T, length if t >= 0 else 0))[:, np.newaxis]
+        at = np.clip(steps + first, 0, n - 1)  # (T, rows)
+        fresh = np.full(rows, t == -warm_up)
+        fresh[0] |= t == 0  # the first row has no text before it
+        piece = Piece(tokens[at], tokens[at + 1], (steps >= 0) & (steps + first < n), fresh)
         release(tokens)
-        logits, state = model.logits(x, state, space)
-        logits, y = logits.reshape(1, y.size, -1), y.reshape(1, -1)
-        if not scored.all():
-            logits, y = logits[:, scored.reshape(-1)], y[:, scored.reshape(-1)]
-        hits += int((logits.argmax(axis=-1) == y).sum())
-        loss, _ = cross_entropy_forward(logits, y, out=logits)
-        total += float(loss) * y.size
-    return Evaluation(n, total / n, hits / n)
+        yield piece
 
 
 def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:

@@ -119,7 +119,7 @@ class Trainer:
         except WorkerError as error:
             if not stop.signal:
                 raise
-            place = f"stopped at the last save, after step {self.place}"
+            place = f"stopped at the last save, after step {self.place(self.folder.last_step)}"
             raise Interrupted(f"{place}: {error}", stop.signal) from None
         finally:
             self.progress.stop()
@@ -129,7 +129,7 @@ class Trainer:
         while not self.finished:
             try:
                 step = self.train_step(shards)
-                score = self.validate() if self.validation_due else None
+                score = self.validate(shards) if self.validation_due else None
             except DivergedError as error:
                 self.roll_back(error)
                 continue
@@ -141,7 +141,7 @@ class Trainer:
             self.report(step, score)  # once all of it is on disk
             if stop.signal and not self.finished:
                 self.save()
-                raise Interrupted(f"stopped after step {self.place}; saved", stop.signal)
+                raise Interrupted(f"stopped after step {self.place(self.state.step)}; saved", stop.signal)
 
     @property
     def finished(self) -> bool:
@@ -163,9 +163,8 @@ class Trainer:
         """Passes over the training part so far."""
         return self.state.step / len(self.streams)
 
-    @property
-    def place(self) -> str:
-        return f"{self.state.step:,} (epoch {self.epoch:.2f} of {self.config.epochs})"
+    def place(self, step: int) -> str:
+        return f"{step:,} (epoch {step / len(self.streams):.2f} of {self.config.epochs})"
 
     # -- a step and its validation ------------------------------------------------------------------
 
@@ -201,7 +200,7 @@ class Trainer:
         state.since_validation = _added(state.since_validation, nats)
         return Step(inputs.size, loss, norm, rate)
 
-    def validate(self) -> Score | None:
+    def validate(self, shards: Shards) -> Score | None:
         """Score the validation part; if it is the best so far, the next save keeps the model as that.
 
         Returns: the score; None if there is nothing to validate on.
@@ -212,7 +211,7 @@ class Trainer:
         state = self.state
         if len(self.parts.val) < 2:
             return None
-        val_loss = evaluate(self.model, self.parts.val).loss
+        val_loss = evaluate(self.model, self.parts.val, shards.scorer).loss
         self.guard.check_validation(state, val_loss)
         best = state.best_val_loss is None or val_loss < state.best_val_loss
         if best:
