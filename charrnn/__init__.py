@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
+    from charrnn import exchange
     from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.measures.evaluation import Evaluation, Score, evaluate, score_lines
@@ -28,6 +29,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "evaluate",
+    "exchange",
     "load",
     "score_lines",
     "train",
