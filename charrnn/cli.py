@@ -16,7 +16,8 @@ from pathlib import Path
 
 from charrnn.commands import COMMANDS
 from charrnn.commands.flags import Parser, kebab
-from charrnn.commands.terminal import as_typed, program, shown
+from charrnn.commands.terminal import as_typed, program
+from charrnn.display import shown
 from charrnn.errors import CharRNNError, Interrupted
 from charrnn.version import __version__
 
@@ -24,7 +25,10 @@ from charrnn.version import __version__
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns: the exit code."""
     make_streams_ready()
-    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parse(sys.argv[1:] if argv is None else argv)
+    except SystemExit as end:
+        return int(end.code or 0)
     try:
         with too_big_is_no_memory():
             code: int = print_version() if args.version else args.function(args)
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(args, "interrupted", 130)
     except OSError as error:
         if error.filename is None:  # it was our output that could not be written: do not try again
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, AttributeError):  # not every output is a file
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader has gone: charrnn sample … | head
             return 141
