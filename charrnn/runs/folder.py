@@ -157,6 +157,7 @@ class RunFolder:
         self.path, self.mode = Path(path), mode
         self._lock, self._metrics = Lock(self.path), Metrics(self.path)
         self._last: tuple[int, int] | None = None  # step and rollback_step of last.npz
+        self._held: dict[int, Snapshot] = {}  # by their steps
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -211,12 +212,42 @@ class RunFolder:
         self._lock.check()
         self._metrics.append(record)
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a save in memory."""
+        return bool(self._held)
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """Keep a save in memory: what it stands for, and those that it goes back to, are written later."""
+        held = snapshot.copy()
+        held.state.metrics_bytes = self._metrics.size
+        self._held = self._held_for(held.state) | {held.state.step: held}
+
+    def write_held(self) -> None:
+        """Write the newest save in memory, if there is any."""
+        if self._held:
+            newest = self._held[max(self._held)]
+            self.save(newest, newest.state.metrics_bytes)
+
     def save(self, snapshot: Snapshot, metrics_bytes: int | None = None) -> None:
-        """Write last.npz; keep the one before it under its step, and drop those that are no longer needed.
+        """Write last.npz; before it, of the saves in memory, those that it goes back to.
 
         Arguments:
             metrics_bytes: how much of metrics.jsonl counts; all of it if not given.
         """
+        for _, held in sorted(self._held_for(snapshot.state).items()):
+            self._save(held, held.state.metrics_bytes)
+            snapshot.state.kept = held.state.kept
+        self._held = {}
+        self._save(snapshot, metrics_bytes)
+
+    def _held_for(self, state: RunState) -> dict[int, Snapshot]:
+        """Those saves in memory that a run at ``state`` would go back to, or is to make best.npz of."""
+        steps = {state.rollback_step, state.best_step} - {state.step}
+        return {step: held for step, held in self._held.items() if step in steps}
+
+    def _save(self, snapshot: Snapshot, metrics_bytes: int | None) -> None:
+        """Write last.npz; keep the one before it under its step, and drop those that are no longer needed."""
         state = snapshot.state
         self._lock.check()
         needed = self._keep(snapshot)
