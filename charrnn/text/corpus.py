@@ -55,7 +55,7 @@ class Corpus:
         reading: how the bytes became characters.
         sizes: of each file, in bytes.
         sources: the absolute paths it was read from, - for standard input; none for a text from Python.
-        glob: the files of folders that were read.
+        glob: which files of folders were read.
         cache: the token file that holds the tokens; empty if none does.
         found: what was found in the text, where that is known.
     """
@@ -69,7 +69,7 @@ class Corpus:
     reading: Reading = TEXT
     sizes: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
-    glob: str = "*.txt"
+    glob: tuple[str, ...] = ("*.txt",)
     cache: str = ""
     found: Found | None = None
 
@@ -83,7 +83,7 @@ class Corpus:
         normalize: str = "none",
         min_count: int = 1,
         between: str = "\n",
-        glob: str = "*.txt",
+        glob: str | Sequence[str] = "*.txt",
         vocabulary: Vocabulary | None = None,
         ignore_unknown: bool = False,
         cache: Path | None = None,
@@ -109,7 +109,7 @@ class Corpus:
             normalize: ``nfc`` writes a letter with an accent as one character; ``none`` leaves it.
             min_count: drop the characters that occur less often.
             between: what stands between two files, unless the first ends a line.
-            glob: which files of a folder to read; ``**`` is any number of folders.
+            glob: which files of a folder to read, a pattern or several; ``**`` is any number of folders.
             vocabulary: use this one instead of the text's own. Tokens of another one are not cached.
             ignore_unknown: drop the characters that a given vocabulary lacks.
             cache: the token file, or a folder of token files, each named after its text's hash.
@@ -128,7 +128,8 @@ class Corpus:
         as_bytes = bytes if vocabulary is None else vocabulary.is_bytes
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
-        sources = find_files(paths, glob)
+        globs = (glob,) if isinstance(glob, str) else tuple(glob)
+        sources = find_files(paths, globs)
         name = corpus_name(paths)
         where = describe(paths[0]) if len(paths) == 1 else f"{len(sources)} files"
         notes: list[str] = []
@@ -160,7 +161,7 @@ class Corpus:
             reading=reading,
             sizes=file.origin.sizes,
             sources=tuple(map(source_of, paths)),
-            glob=glob,
+            glob=globs,
             cache=str(caching.place(cache, file.origin).absolute()) if cache and mapped(file.tokens) else "",
             found=file.found,
         ).with_notes(notes)

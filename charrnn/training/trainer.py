@@ -333,8 +333,9 @@ class Trainer:
     def sample(self) -> str:
         """A short text drawn from the model as it stands, the same whenever the run comes to this step."""
         rng = np.random.default_rng([self.config.seed, self.state.step])
-        (text,) = self.model.draw_many(self.corpus.tokens[:0], SampleConfig(length=SAMPLE_LENGTH), [rng])
-        return self.model.vocabulary.decode(text)
+        config = SampleConfig(length=SAMPLE_LENGTH)
+        (sample,) = self.model.draw_many(self.corpus.tokens[:0], config, [rng])
+        return self.model.vocabulary.decode(sample.tokens)
 
     def say_if_finished(self) -> None:
         """Say so if a resumed run is complete already."""
