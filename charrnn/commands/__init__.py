@@ -12,7 +12,7 @@ COMMANDS = {
     "runs": ("runs", "list the runs in a folder"),
     "page": ("page", "make a page that shows what networks have learned"),
     "look": ("look", "show in the terminal what a network makes of a text"),
-    "export": ("export", "write a network to a safetensors file"),
+    "export": ("export", "write a network for other programs"),
     "import": ("import_", "make a run of the network in a safetensors file"),
     "completion": ("completion", "print a script of completions for a shell (needs shtab)"),
 }

@@ -1,4 +1,5 @@
-"""Weights to and from PyTorch, as NumPy arrays under the names of a ``state_dict``; torch is not needed.
+"""Weights to and from PyTorch, as NumPy arrays under the names of a ``state_dict``; torch is only needed to
+write a file of its own.
 
 The other network is a torch.nn.Module with an ``rnn`` (torch.nn.RNN, GRU or LSTM), a ``dense``
 (torch.nn.Linear) and, where ours has W_ex, an ``embedding`` (torch.nn.Embedding):
@@ -12,12 +13,15 @@ The other network is a torch.nn.Module with an ``rnn`` (torch.nn.RNN, GRU or LST
 The gates' columns are in PyTorch's order already.
 """
 
+import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from charrnn.errors import RunError
+from charrnn.files import write_output
 from charrnn.layers import Array
 from charrnn.model import CharRNN
 
@@ -75,3 +79,18 @@ def from_torch(model: CharRNN, arrays: Mapping[str, ArrayLike]) -> None:
         w["W_ax"][...] = theirs[f"rnn.weight_ih_l{layer}"].T
         w["W_aa"][...] = theirs[f"rnn.weight_hh_l{layer}"].T
     p["W_ya"][...], p["b_y"][...] = theirs["dense.weight"].T, theirs["dense.bias"]
+
+
+def write_torch(model: CharRNN, path: Path) -> None:
+    """Write the state dict to a file for ``torch.load``; it holds no vocabulary.
+
+    Raises:
+        RunError: torch is not installed, PyTorch has no such cell, or the file cannot be written.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise RunError("PyTorch's own files need torch: pip install torch") from None
+    file = io.BytesIO()
+    torch.save({name: torch.from_numpy(array) for name, array in to_torch(model).items()}, file)
+    write_output(path, file.getvalue())

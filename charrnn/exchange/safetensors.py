@@ -4,9 +4,9 @@
     the header        JSON: {name: {"dtype", "shape", "data_offsets"}, …, "__metadata__": {word: text}}
     the numbers       of the arrays, one after another
 
-The metadata say the cell, the sizes, the vocabulary (a JSON list of code points in the order of their
-indices, or the word bytes), and what the run notes of its training. NumPy and JSON are all it takes. A file
-is read without trusting it: what its header claims is checked before memory is taken.
+The metadata (metadata.py) say the cell, the sizes, the vocabulary, and what is known of the training. NumPy
+and JSON are all it takes. A file is read without trusting it: what its header claims is checked before memory
+is taken.
 """
 
 import json
@@ -22,11 +22,12 @@ import numpy as np
 
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError, RunError, brief
+from charrnn.exchange.metadata import BYTES, About, metadata
 from charrnn.exchange.pytorch import from_torch, to_torch
-from charrnn.files import file_name, read_small, write_whole
+from charrnn.files import file_name, read_small, write_output
 from charrnn.layers import CELLS, Array
 from charrnn.model import CharRNN
-from charrnn.runs.state import LARGEST_WEIGHT
+from charrnn.model.charrnn import LARGEST_WEIGHT
 from charrnn.text.vocabulary import Vocabulary
 
 HEADER_BYTES = 2**24  # the longest header that is read: a vocabulary of all characters fits
@@ -35,7 +36,6 @@ ARRAYS = 1000  # 100 layers with 4 arrays each, and those beside them
 VOCABULARY_BYTES = 2**23  # of a file that holds one
 DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 NAME = re.compile(r"rnn\.(weight|bias)_(ih|hh)_l(0|[1-9][0-9]?)")
-BYTES = "bytes"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Entry:
     stop: int
 
 
-def write_safetensors(model: CharRNN, path: Path, about: Mapping[str, str] | None = None) -> None:
+def write_safetensors(model: CharRNN, path: Path, about: About | None = None) -> None:
     """Write a network, whole or not at all; the same network gives the same bytes.
 
     Arguments:
@@ -57,11 +57,8 @@ def write_safetensors(model: CharRNN, path: Path, about: Mapping[str, str] | Non
     Raises:
         RunError: PyTorch has no such cell, or the file cannot be written.
     """
-    arrays, symbols = to_torch(model), model.vocabulary.symbols
-    form = model.config.model_dump(include={"cell", "num_layers", "hidden_size", "embedding_size"})
-    vocabulary = BYTES if model.vocabulary.is_bytes else json.dumps(symbols.tolist())
-    metadata = {"format": "pt", **{key: str(value) for key, value in form.items()}, "vocabulary": vocabulary}
-    header: dict[str, Any] = {"__metadata__": {**(about or {}), **metadata}}
+    arrays = to_torch(model)
+    header: dict[str, Any] = {"__metadata__": metadata(model, {**(about or {}), "format": "pt"})}
     dtypes, end = {dtype: name for name, dtype in DTYPES.items()}, 0
     for name, array in arrays.items():
         header[name] = {
@@ -72,13 +69,8 @@ def write_safetensors(model: CharRNN, path: Path, about: Mapping[str, str] | Non
         end += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the numbers are aligned
-
-    def write(file: BinaryIO) -> None:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name, array in arrays.items():
-            file.write(array.astype(DTYPES[header[name]["dtype"]]).tobytes())
-
-    write_whole(path, write)
+    numbers = (array.astype(DTYPES[header[name]["dtype"]]).tobytes() for name, array in arrays.items())
+    write_output(path, b"".join([len(text).to_bytes(8, "little"), text, *numbers]))
 
 
 def read_safetensors(path: Path, vocabulary: Path | None = None) -> CharRNN:
@@ -98,11 +90,9 @@ def read_safetensors(path: Path, vocabulary: Path | None = None) -> CharRNN:
         if not stat.S_ISREG(path.stat().st_mode):
             raise RunError(f"{path}: not a plain file")
         with path.open("rb") as file:
-            entries, metadata, size = _header(file)
-            config, V = _form(entries, metadata)
-            symbols = (
-                _symbols(metadata.get("vocabulary"), V) if vocabulary is None else _listed(vocabulary, V)
-            )
+            entries, said, size = _header(file)
+            config, V = _form(entries, said)
+            symbols = _symbols(said.get("vocabulary"), V) if vocabulary is None else _listed(vocabulary, V)
             model = CharRNN.from_config(Vocabulary(np.sort(symbols)), config, None)
             begin = file.seek(0, 2) - size
             arrays = {}
@@ -141,8 +131,8 @@ def _header(file: BinaryIO) -> tuple[dict[str, Entry], dict[str, str], int]:
         raise RunError("not a safetensors file: its header is not JSON") from None
     if not isinstance(header, dict):
         raise RunError("not a safetensors file: its header is not a JSON object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+    said = header.pop("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(text, str) for text in said.values()):
         raise RunError("its __metadata__ is not texts by name")
     if len(header) > ARRAYS:
         raise RunError(f"{len(header):,} arrays; no more than {ARRAYS:,} are read")
@@ -154,7 +144,7 @@ def _header(file: BinaryIO) -> tuple[dict[str, Entry], dict[str, str], int]:
         end = entry.stop
     if end != size - 8 - length:
         raise RunError(f"{size - 8 - length:,} bytes of numbers, expected {end:,}: cut short, or damaged")
-    return entries, metadata, end
+    return entries, said, end
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,7 +166,7 @@ def _entry(name: str, value: object) -> Entry:
     raise RunError(f"array {brief(name)}: its header is damaged, or it has more than two axes")
 
 
-def _form(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> tuple[ModelConfig, int]:
+def _form(entries: Mapping[str, Entry], said: Mapping[str, str]) -> tuple[ModelConfig, int]:
     """The network that has these arrays, and V; all is told by their shapes, and the metadata must agree."""
     for name in ("rnn.weight_hh_l0", "rnn.weight_ih_l0", "dense.weight"):
         if name not in entries or len(entries[name].shape) != 2:
@@ -197,8 +187,8 @@ def _form(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> tuple[Mo
     num_layers = 1 + max(int(match[3]) for name in entries if (match := NAME.fullmatch(name)))
     form: dict[str, Any] = {"cell": cells[0], "num_layers": num_layers, "hidden_size": H, "embedding_size": E}
     for key, value in form.items():
-        if key in metadata and metadata[key] != str(value):
-            raise RunError(f"the metadata say {key} {brief(metadata[key])}, the arrays {value}")
+        if key in said and said[key] != str(value):
+            raise RunError(f"the metadata say {key} {brief(said[key])}, the arrays {value}")
     config = ModelConfig(**form, dtype="float64" if dtypes == ["float64"] else "float32")
     G = CELLS[cells[0]].gates * H
     expected: dict[str, tuple[int, ...]] = {"dense.weight": (V, H), "dense.bias": (V,)}

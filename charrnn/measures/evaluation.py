@@ -1,16 +1,18 @@
 """How good a model is: its loss over a whole text, every character scored once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.blas import one_blas_thread
-from charrnn.errors import TextError
+from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import nats_of
+from charrnn.text.reading import PIECE
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
 
@@ -51,7 +53,48 @@ class Score:
         return self.nats / self.characters / math.log(2) if self.characters else None
 
 
-def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
+class Piece(NamedTuple):
+    """Some time steps of the rows in which a text is scored."""
+
+    x: Tokens  # (T, rows)
+    y: Tokens  # (T, rows), the character after each
+    scored: Array  # (T, rows) booleans: which y count
+    fresh: Array  # (rows,) booleans: the rows that start here, from a state of zeros
+
+    def of(self, rows: slice) -> "Piece":
+        """Some of the rows."""
+        return Piece(self.x[:, rows], self.y[:, rows], self.scored[:, rows], self.fresh[rows])
+
+
+Scoring = Callable[[Piece], tuple[float, int]]  # nats, characters found likeliest
+
+
+def scorer(model: CharRNN, rows: int, T: int) -> Scoring:
+    """Score one piece after another, of ``rows`` rows and up to ``T`` steps; the state is carried."""
+    state, space = model.initial_state(rows), model.space(T, rows)
+
+    def score(piece: Piece) -> tuple[float, int]:
+        nonlocal state
+        state[piece.fresh] = 0
+        logits, state = model.logits(piece.x.astype(np.intp), state, space)
+        if not piece.scored.any():
+            return 0.0, 0
+        logits, y = logits.reshape(1, piece.y.size, -1), piece.y.astype(np.intp).reshape(1, -1)
+        if not piece.scored.all():
+            at = piece.scored.reshape(-1)
+            logits, y = logits[:, at], y[:, at]
+        hits = int((logits.argmax(axis=-1) == y).sum())
+        loss, _ = cross_entropy_forward(logits, y, out=logits)
+        return float(loss) * y.size, hits
+
+    return score
+
+
+def evaluate(
+    model: CharRNN,
+    text: str | bytes | Tokens,
+    make_scorer: Callable[[CharRNN, int, int], Scoring] = scorer,
+) -> Evaluation:
     """Score a text from its first character to its last, with the state carried.
 
     A long text is read in up to 32 rows side by side. Each row but the first starts by reading the 256
@@ -60,6 +103,7 @@ def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
 
     Arguments:
         text: a text, or the tokens of one: (n,) integers in 0…V−1, n ≥ 2, which may be mapped into memory.
+        make_scorer: as ``scorer``; one that shares the rows out over several processes, for one.
 
     Returns: the mean loss and the accuracy over the n−1 characters after the first.
 
@@ -67,41 +111,34 @@ def evaluate(model: CharRNN, text: str | bytes | Tokens) -> Evaluation:
         TextError: the text has fewer than two characters, or one that the model does not know.
     """
     tokens = encoded(model, text, "text")
-    with one_blas_thread():  # for products this small, threads cost more than they bring
-        return _evaluate(model, tokens)
-
-
-def _evaluate(model: CharRNN, tokens: Tokens) -> Evaluation:
     n = len(tokens) - 1  # predictions
     if n < 1:
         raise TextError(f"a text needs at least 2 characters to be scored; this one has {len(tokens)}")
     rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+    T = min(-(-n // rows), max(1, CHUNK // model.bytes_per_step(rows)))
+    with one_blas_thread():  # for products this small, threads cost more than they bring
+        score = make_scorer(model, rows, T)
+        nats, hits = 0.0, 0
+        for piece in pieces(tokens, rows, T):
+            more_nats, more_hits = score(piece)
+            nats, hits = nats + more_nats, hits + more_hits
+    return Evaluation(n, nats / n, hits / n)
+
+
+def pieces(tokens: Tokens, rows: int, T: int) -> Iterator[Piece]:
+    """A text in ``rows`` rows, T steps at a time, after what each row reads before its first character."""
+    n = len(tokens) - 1
     length = -(-n // rows)
     first = length * np.arange(rows)  # character of each row
-    state = model.initial_state(rows)
-    T = min(length, max(1, CHUNK // model.bytes_per_step(rows)))
-    space = model.space(T, rows)
-    if rows > 1:
-        for t in range(-WARM_UP, 0, T):
-            before = np.arange(t, min(t + T, 0))[:, np.newaxis] + first  # (T, rows)
-            _, state = model.logits(tokens[np.maximum(before, 0)].astype(np.intp), state, space)
-            release(tokens)
-        state[0] = 0  # the first row has no text before it
-    total, hits = 0.0, 0
-    for t in range(0, length, T):
-        at = np.arange(t, min(t + T, length))[:, np.newaxis] + first  # (T, rows)
-        scored = at < n  # the last row may be shorter
-        at = np.minimum(at, n - 1)
-        x, y = tokens[at].astype(np.intp), tokens[at + 1].astype(np.intp)
+    warm_up = WARM_UP if rows > 1 else 0
+    for t in [*range(-warm_up, 0, T), *range(0, length, T)]:
+        steps = np.arange(t, min(t + T, length if t >= 0 else 0))[:, np.newaxis]
+        at = np.clip(steps + first, 0, n - 1)  # (T, rows)
+        fresh = np.full(rows, t == -warm_up)
+        fresh[0] |= t == 0  # the first row has no text before it
+        piece = Piece(tokens[at], tokens[at + 1], (steps >= 0) & (steps + first < n), fresh)
         release(tokens)
-        logits, state = model.logits(x, state, space)
-        logits, y = logits.reshape(1, y.size, -1), y.reshape(1, -1)
-        if not scored.all():
-            logits, y = logits[:, scored.reshape(-1)], y[:, scored.reshape(-1)]
-        hits += int((logits.argmax(axis=-1) == y).sum())
-        loss, _ = cross_entropy_forward(logits, y, out=logits)
-        total += float(loss) * y.size
-    return Evaluation(n, total / n, hits / n)
+        yield piece
 
 
 def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
@@ -110,20 +147,27 @@ def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
     The first character of a text has nothing to be predicted from and is not scored.
 
     Raises:
-        TextError: ``lines`` is no list of texts, or one has a character that the model does not know.
+        ArgumentError: ``lines`` is no list of texts.
+        TextError: one has a character that the model does not know.
     """
-    if isinstance(lines, str | bytes):
-        raise TextError("lines is one text; expected a list of texts: score_lines(model, text.splitlines())")
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        raise ArgumentError("lines", lines, "a list of texts, such as text.splitlines()")
     texts = [encoded(model, line, f"lines[{i}]") for i, line in enumerate(lines)]
     return [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
 
 
 def encoded(model: CharRNN, text: str | bytes | Tokens, what: str) -> Tokens:
     """The tokens of a text; those given as they are."""
+    check_type("model", model, CharRNN, "a charrnn.CharRNN, such as charrnn.load(run)")
     if isinstance(text, str | bytes):
         return model.vocabulary.encode(text)
     if not isinstance(text, np.ndarray) or text.ndim != 1 or text.dtype.kind not in "iu":
-        raise TextError(f"{what} is a {type(text).__name__}; expected a text, or an array (n,) of its tokens")
+        raise ArgumentError(what, text, "a text, or an array (n,) of its tokens, which are integers")
+    for start in range(0, len(text), PIECE):
+        some = text[start : start + PIECE]
+        if some.min() < 0 or some.max() >= model.V:
+            raise TextError(f"{what}: tokens are 0 to {model.V - 1}; found {some.min()} to {some.max()}")
+        release(text)
     return text
 
 

@@ -7,7 +7,7 @@ that a worker that dies is noticed as the end of its pipe, and one whose run has
 wait for the interpreter between any two short NumPy calls: tests/benchmarks/README.md has both.)
 
 The sum is always taken in the order of the rows: the same seed and the same number of threads give the same
-bits.
+bits. Validation is shared out by rows too.
 """
 
 import mmap
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -30,6 +30,8 @@ import numpy as np
 from charrnn.blas import one_blas_thread
 from charrnn.errors import WorkerError
 from charrnn.layers import Array
+from charrnn.measures import evaluation
+from charrnn.measures.evaluation import Piece, Scoring
 from charrnn.model import CharRNN, segments
 from charrnn.model.parameters import Parameters
 from charrnn.model.window import Space
@@ -59,13 +61,13 @@ def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/p
     return cores
 
 
-def choose_threads(threads: str | int, batch_size: int, hidden_size: int) -> int:
+def choose_threads(threads: str | int, batch_size: int, hidden_size: int, cores: int | None = None) -> int:
     """How many shards to use: at most one a row; for ``auto`` one a core, fewer if they would be tiny."""
     if isinstance(threads, int):
         return min(threads, batch_size)
     if batch_size * hidden_size < LEAST_WORK:
         return 1
-    return max(1, min(available_cores(), batch_size // LEAST_ROWS))
+    return max(1, min(cores or available_cores(), batch_size // LEAST_ROWS))
 
 
 def within_cores(threads: str | int) -> str | int:
@@ -86,6 +88,13 @@ class Plan(NamedTuple):
     threads: int
     recompute_every: int  # 0 keeps all activations
     dropout: float
+    first_row: int = 0  # of a larger batch, of which these B rows are a part
+
+
+def cut(rows: int, parts: int) -> list[slice]:
+    """Rows in as many parts, as even as can be; where there are fewer rows, some are empty."""
+    bounds = [rows * i // parts for i in range(parts + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
 
 
 class Shards:
@@ -100,18 +109,19 @@ class Shards:
         recompute_every: int = 0,
         dropout: float = 0.0,
         stop: StopRequests | None = None,
+        first_row: int = 0,
     ):
         """Shards for windows of up to ``seq_length`` steps and exactly ``batch_size`` rows.
 
         Arguments:
             stop: once it holds a signal, a worker that stands still is no longer waited for.
+            first_row: where these rows begin in a larger batch, by whose numbers they draw dropout.
         """
-        bounds = [batch_size * i // threads for i in range(threads + 1)]
         self.gradients = model.parameters.like()  # of the last batch
         self._model, self._stop = model, stop or StopRequests()
-        self._plan = Plan(seq_length, batch_size, threads, recompute_every, dropout)
-        self._rows = [slice(*pair) for pair in pairwise(bounds)]
-        self._space = space_for(model, self._plan, bounds[1])
+        self._plan = Plan(seq_length, batch_size, threads, recompute_every, dropout, first_row)
+        self._rows = cut(batch_size, threads)
+        self._space = space_for(model, self._plan, self._rows[0].stop)
         self._workers: list[Worker] = []
         self._stack = ExitStack()
 
@@ -137,7 +147,7 @@ class Shards:
         """Memory of all shards' arrays, in bytes."""
         shared = self._memory.nbytes if self._workers else 0
         workers = sum(self._space.nbytes * (r.stop - r.start) // self._rows[0].stop for r in self._rows[1:])
-        return self._space.nbytes + self.gradients.flat.nbytes + workers + shared
+        return int(self._space.nbytes + self.gradients.flat.nbytes + workers + shared)
 
     def loss_and_gradients(
         self,
@@ -160,10 +170,15 @@ class Shards:
             WorkerError: a worker process has ended, or stands still while the run is asked to stop.
             Exception: what a shard raises, a MemoryError for one.
         """
+        with self._at_work():
+            return self._loss_and_gradients(inputs, targets, state, seed, rho)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
         if len(self._workers) < len(self._rows) - 1:
             raise RuntimeError("Shards: use them as a context manager: with Shards(…) as shards")
         try:
-            return self._loss_and_gradients(inputs, targets, state, seed, rho)
+            yield
         except BaseException:
             self._stack.close()  # a worker may still be at this batch: its reply must not pass for the next's
             raise
@@ -179,7 +194,7 @@ class Shards:
             if rho is not None:
                 shared.rho[:T] = rho
         for worker in self._workers:
-            worker.begin(T, seed, rho is not None)
+            worker.begin("window", T, seed, rho is not None)
         rows = self._rows[0]
         part = inputs[:, rows], targets[:, rows], state[rows], None if rho is None else rho[:, rows]
         loss, after = one_shard(self._model, self._plan, *part, seed, rows, self._space, self.gradients)
@@ -189,10 +204,43 @@ class Shards:
         self.gradients.flat *= rows.stop / B
         for worker, partial in zip(self._workers, shared.gradients, strict=True):
             share = (worker.rows.stop - worker.rows.start) / B
-            loss += share * worker.finish()
+            loss += share * float(worker.finish())
             self.gradients.flat += np.multiply(partial, share, out=partial)
         shared.state[rows] = after
         return loss, self.gradients.flat, shared.state.copy()
+
+    def scorer(self, model: CharRNN, rows: int, T: int) -> Scoring:
+        """Score a text as ``evaluation.scorer`` does, each shard some of the rows."""
+        parts = [part for part in cut(rows, len(self._rows)) if part.stop > part.start]
+        workers = self._workers[: len(parts) - 1]
+        if workers:
+            self._memory.parameters[...] = model.parameters.flat
+        with self._at_work():
+            for worker, part in zip(workers, parts[1:], strict=True):
+                worker.begin("scorer", part.stop - part.start, T)
+            score_first = evaluation.scorer(model, parts[0].stop, T)
+            for worker in workers:
+                worker.finish()
+
+        def score(piece: Piece) -> tuple[float, int]:
+            with self._at_work():
+                for worker, part in zip(workers, parts[1:], strict=True):
+                    worker.begin("score", piece.of(part))
+                nats, hits = score_first(piece.of(parts[0]))
+                for worker in workers:
+                    more_nats, more_hits = worker.finish()
+                    nats, hits = nats + more_nats, hits + more_hits
+            return nats, hits
+
+        return score
+
+    # What ``Ranks`` tells the others: workers read the weights anew for each batch.
+
+    def take_step(self, norm: float, learning_rate: float) -> None:
+        """The parameters are about to move along the gradient of the last batch, which has this norm."""
+
+    def send_weights(self) -> None:
+        """The parameters and the optimiser's vectors have been replaced."""
 
 
 def space_for(model: CharRNN, plan: Plan, rows: int) -> Space:
@@ -235,7 +283,8 @@ def one_shard(
     gradients: Parameters,  # written
 ) -> tuple[float, Array]:
     """The loss of some rows of the batch, the mean over them, and the state after (b, S)."""
-    draw_masks = mask_drawer(model, seed, rows, plan.dropout)
+    numbers = slice(plan.first_row + rows.start, plan.first_row + rows.stop)
+    draw_masks = mask_drawer(model, seed, numbers, plan.dropout)
     with np.errstate(over="ignore", invalid="ignore"):  # the trainer looks at what comes out
         return segments.loss_and_gradients(
             model,
@@ -325,12 +374,12 @@ class Worker:
             self.end()
             raise
 
-    def begin(self, T: int, seed: Sequence[int], resets: bool) -> None:
-        """Have it compute the window of T steps that lies in the shared memory, with its ρ or without."""
-        self._send((T, seed, resets))
+    def begin(self, job: str, *arguments: object) -> None:
+        """Have it do what the method of ``Shard`` of that name does."""
+        self._send((job, arguments))
 
-    def finish(self) -> float:
-        """Wait for it. Returns: its loss; its gradients and its rows of the state are in shared memory."""
+    def finish(self) -> Any:
+        """Wait for it. Returns: what that method returns."""
         self._wait_for(self._replies)
         try:
             reply = pickle.load(self._replies)
@@ -338,7 +387,7 @@ class Worker:
             raise self._gone() from None
         if isinstance(reply, Exception):
             raise reply
-        return float(reply)
+        return reply
 
     def end(self) -> None:
         """End the process, whatever it is doing: it holds nothing that is needed."""
@@ -382,24 +431,51 @@ class Worker:
         return WorkerError(f"{self._name} {end}. If memory is short, lower `batch_size` or `threads`")
 
 
+class Shard:
+    """What a worker does, each method when it is told to."""
+
+    def __init__(self, model: CharRNN, plan: Plan, file: Any, index: int, rows: slice):
+        """A shard of some rows, number ``index`` among the workers' own; ``file`` is the shared memory."""
+        self._model, self._plan, self._rows = model, plan, rows
+        self._memory = Memory(model, plan, file)
+        model.parameters = model.parameters.like(self._memory.parameters)
+        self._gradients = model.parameters.like(self._memory.gradients[index])
+        self._space = space_for(model, plan, rows.stop - rows.start)
+
+    def window(self, T: int, seed: Sequence[int], resets: bool) -> float:
+        """Compute the window of T steps that lies in the shared memory, with its ρ or without.
+
+        Returns: the loss; the gradients and the rows of the state after are left in shared memory.
+        """
+        memory, rows = self._memory, self._rows
+        rho = memory.rho[:T, rows] if resets else None
+        part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows], rho
+        loss, memory.state[rows] = one_shard(
+            self._model, self._plan, *part, seed, rows, self._space, self._gradients
+        )
+        return loss
+
+    def scorer(self, rows: int, T: int) -> None:
+        """Begin to score a text, of which these are so many rows."""
+        self._score = evaluation.scorer(self._model, rows, T)
+
+    def score(self, piece: Piece) -> tuple[float, int]:
+        """Score the next piece of it. Returns: nats, hits."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._score(piece)
+
+
 def work() -> None:
-    """The whole life of a worker: what to compute comes down its standard input, until that ends."""
+    """The whole life of a worker: what to do comes down its standard input, until that ends."""
     words, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # nothing else may come between the replies
     ended = EOFError, BrokenPipeError, pickle.UnpicklingError  # the last in the middle of a word
     with suppress(*ended), one_blas_thread():
-        model, plan, file, index, rows = pickle.load(words)
-        memory = Memory(model, plan, file)
-        model.parameters = model.parameters.like(memory.parameters)
-        gradients = model.parameters.like(memory.gradients[index])
-        space = space_for(model, plan, rows.stop - rows.start)
+        shard = Shard(*pickle.load(words))
         while True:
-            T, seed, resets = pickle.load(words)
-            reply: float | Exception
+            job, arguments = pickle.load(words)
             try:
-                rho = memory.rho[:T, rows] if resets else None
-                part = memory.inputs[:T, rows], memory.targets[:T, rows], memory.state[rows], rho
-                reply, memory.state[rows] = one_shard(model, plan, *part, seed, rows, space, gradients)
+                reply = getattr(shard, job)(*arguments)
             except Exception as error:
                 reply = error
             pickle.dump(reply, replies)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from charrnn.config import TrainConfig
+from charrnn.exchange.quantize import int8_rows
 from charrnn.layers import Array
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import evaluate
@@ -178,9 +179,7 @@ def packed(array: Array, precision: Precision) -> tuple[dict[str, Any], Array]:
     kind = "float32" if precision == "int8" and array.ndim == 1 else precision
     stored: dict[str, Any] = {"shape": array.shape, "type": kind}
     if kind == "int8":
-        steps = np.abs(array).max(axis=1, keepdims=True).astype("<f4") / np.float32(127)
-        steps[steps == 0] = 1
-        rounded = np.rint(array / steps).astype(np.int8)
+        rounded, steps = int8_rows(array)
         return stored | {"data": text64(rounded), "steps": text64(steps)}, rounded * steps
     rounded = array.astype(np.dtype(kind).newbyteorder("<"))
     return stored | {"data": text64(rounded)}, rounded

@@ -10,7 +10,7 @@ from small import Signal, Spy, train
 
 import charrnn
 from charrnn.errors import DivergedError, Interrupted
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 from charrnn.training import trainer
 from charrnn.training.guard import Guard
 
@@ -96,8 +96,8 @@ def test_an_explosion_is_noticed_while_it_is_finite(corpus, tmp_path):
 def test_a_validation_that_explodes_is_no_validation(corpus, tmp_path, monkeypatch):
     original, results = trainer.evaluate, iter([2.0, math.inf, 12.1, 1.0])
 
-    def evaluate(model, tokens):
-        score = original(model, tokens)
+    def evaluate(model, tokens, *scorer):
+        score = original(model, tokens, *scorer)
         return replace(score, loss=next(results, score.loss))
 
     monkeypatch.setattr(trainer, "evaluate", evaluate)

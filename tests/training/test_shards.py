@@ -40,6 +40,24 @@ def test_any_number_of_shards_gives_the_gradients_of_one(dtype, tolerance, threa
     np.testing.assert_allclose(sharded_state, state, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n", [500, 4000, 9001])
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_any_number_of_shards_gives_the_score_of_one(threads, n, monkeypatch):
+    """A text of one row, of three, of eight; read in more than one piece."""
+    monkeypatch.setattr(charrnn.measures.evaluation, "CHUNK", 2**16)
+    tokens = np.random.default_rng(1).integers(0, 10, n).astype(np.uint8)
+    model = charrnn.CharRNN(charrnn.Corpus.from_text("abcdefghij").vocabulary, 12, dtype=float, seed=1)
+    expected = charrnn.evaluate(model, tokens)
+    with Shards(model, 9, 7, threads) as shards:
+        for _ in range(2):
+            score = charrnn.evaluate(model, tokens, shards.scorer)
+            assert (score.characters, score.accuracy) == (expected.characters, expected.accuracy)
+            assert score.loss == pytest.approx(expected.loss, rel=1e-13)
+        model.parameters.flat *= 2
+        expected = charrnn.evaluate(model, tokens)
+        assert charrnn.evaluate(model, tokens, shards.scorer).loss == pytest.approx(expected.loss, rel=1e-13)
+
+
 def test_the_same_number_of_shards_gives_the_same_bits():
     for _ in range(2):
         np.testing.assert_array_equal(gradients(np.float32, 3)[1], gradients(np.float32, 3)[1])
