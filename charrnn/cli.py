@@ -18,6 +18,7 @@ from charrnn.commands import COMMANDS
 from charrnn.commands.flags import Parser, kebab
 from charrnn.commands.terminal import as_typed, program, shown
 from charrnn.errors import CharRNNError, Interrupted
+from charrnn.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,9 +100,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def print_version() -> int:
     """Print the version. Returns: the exit code."""
-    from charrnn.runs.note import package_version
-
-    print(f"charrnn {package_version()}")
+    print(f"charrnn {__version__}")
     return 0
 
 

@@ -246,7 +246,7 @@ def say_result(result: Result, config: TrainConfig, *, raw: bool) -> None:
         if loss is not None:
             say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
     say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
-    sample = result.model.sample(length=700, seed=config.seed)
+    sample = result.model.sample("", length=700, seed=config.seed)
     print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
     say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")
 

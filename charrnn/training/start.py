@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import ConfigError, RunError, check_type
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
@@ -81,6 +81,7 @@ def train(
         progress: is told what happens.
 
     Raises:
+        ArgumentError: an argument is of another type.
         TextError: the text is too short for a window.
         RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or another
             process trains there; or it cannot be written; or, when resuming, its run is missing, damaged
@@ -89,6 +90,11 @@ def train(
             not help; what was saved before stands.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run is saved and can be resumed.
     """
+    check_type("corpus", corpus, Corpus, "a charrnn.Corpus, such as Corpus.from_text(text)")
+    check_type("config", config, TrainConfig | None, "a charrnn.TrainConfig")
+    check_type("out", out, str | Path, "the name of a folder")
+    check_type("resume", resume, bool | str, "True, or the name of a save")
+    check_type("init_from", init_from, str | Path | None, "the folder of a run")
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
     if resume and init_from is not None:
