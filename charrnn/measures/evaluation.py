@@ -117,8 +117,10 @@ def evaluate(
     T = min(-(-n // rows), max(1, CHUNK // model.bytes_per_step(rows)))
     with one_blas_thread():  # for products this small, threads cost more than they bring
         score = make_scorer(model, rows, T)
-        scores = [score(piece) for piece in pieces(tokens, rows, T)]
-    nats, hits = (sum(column) for column in zip(*scores, strict=True))
+        nats, hits = 0.0, 0
+        for piece in pieces(tokens, rows, T):
+            more_nats, more_hits = score(piece)
+            nats, hits = nats + more_nats, hits + more_hits
     return Evaluation(n, nats / n, hits / n)
 
 

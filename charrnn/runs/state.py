@@ -34,6 +34,7 @@ class RunState(BaseModel):
 
     step: Count
     corpus: Hash
+    ranks: int = Field(default=1, ge=1, lt=2**31)  # of MPI, that took the last step; others round otherwise
     learning_rate: float = Field(gt=0)  # the setting; the schedule and the rollbacks follow from the rest
     elapsed: float = Field(default=0, ge=0, lt=2.0**63)  # seconds of training
     since_log: tuple[Loss, Count] = (0.0, 0)  # nats since then, of how many steps
