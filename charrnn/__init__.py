@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from charrnn.runs import load
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Vocabulary
-    from charrnn.training import train
+    from charrnn.training import Progress, train
+    from charrnn.version import __version__
 
 __all__ = [
     "CharRNN",
@@ -20,10 +21,12 @@ __all__ = [
     "Corpus",
     "Evaluation",
     "GradcheckConfig",
+    "Progress",
     "SampleConfig",
     "Score",
     "TrainConfig",
     "Vocabulary",
+    "__version__",
     "evaluate",
     "exchange",
     "load",
@@ -39,7 +42,8 @@ _PLACES = {
     "runs": ("load",),
     "text.corpus": ("Corpus",),
     "text.vocabulary": ("Vocabulary",),
-    "training": ("train",),
+    "training": ("Progress", "train"),
+    "version": ("__version__",),
 }
 _ROOMS = ("exchange", "layers", "measures", "model", "proofs", "runs", "text", "training", "views")
 

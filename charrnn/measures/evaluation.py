@@ -1,16 +1,18 @@
 """How good a model is: its loss over a whole text, every character scored once."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.blas import one_blas_thread
-from charrnn.errors import TextError
+from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.sampling import nats_of
+from charrnn.text.reading import PIECE
 from charrnn.text.streams import release
 from charrnn.text.vocabulary import Tokens
 
@@ -116,8 +118,10 @@ def evaluate(
     T = min(-(-n // rows), max(1, CHUNK // model.bytes_per_step(rows)))
     with one_blas_thread():  # for products this small, threads cost more than they bring
         score = make_scorer(model, rows, T)
-        scores = [score(piece) for piece in pieces(tokens, rows, T)]
-    nats, hits = (sum(column) for column in zip(*scores, strict=True))
+        nats, hits = 0.0, 0
+        for piece in pieces(tokens, rows, T):
+            more_nats, more_hits = score(piece)
+            nats, hits = nats + more_nats, hits + more_hits
     return Evaluation(n, nats / n, hits / n)
 
 
@@ -143,20 +147,27 @@ def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
     The first character of a text has nothing to be predicted from and is not scored.
 
     Raises:
-        TextError: ``lines`` is no list of texts, or one has a character that the model does not know.
+        ArgumentError: ``lines`` is no list of texts.
+        TextError: one has a character that the model does not know.
     """
-    if isinstance(lines, str | bytes):
-        raise TextError("lines is one text; expected a list of texts: score_lines(model, text.splitlines())")
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        raise ArgumentError("lines", lines, "a list of texts, such as text.splitlines()")
     texts = [encoded(model, line, f"lines[{i}]") for i, line in enumerate(lines)]
     return [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
 
 
 def encoded(model: CharRNN, text: str | bytes | Tokens, what: str) -> Tokens:
     """The tokens of a text; those given as they are."""
+    check_type("model", model, CharRNN, "a charrnn.CharRNN, such as charrnn.load(run)")
     if isinstance(text, str | bytes):
         return model.vocabulary.encode(text)
     if not isinstance(text, np.ndarray) or text.ndim != 1 or text.dtype.kind not in "iu":
-        raise TextError(f"{what} is a {type(text).__name__}; expected a text, or an array (n,) of its tokens")
+        raise ArgumentError(what, text, "a text, or an array (n,) of its tokens, which are integers")
+    for start in range(0, len(text), PIECE):
+        some = text[start : start + PIECE]
+        if some.min() < 0 or some.max() >= model.V:
+            raise TextError(f"{what}: tokens are 0 to {model.V - 1}; found {some.min()} to {some.max()}")
+        release(text)
     return text
 
 
@@ -197,8 +208,6 @@ def _fill(model: CharRNN, texts: Sequence[Tokens], before: Array, nats: Sequence
             piece = np.concatenate((lead, text[at : at + steps + 1 - len(lead)].astype(np.intp)))
             read[: len(piece), row] = piece
         logits, state = model.logits(read[:-1], state, space)
-        logits = logits - logits.max(axis=-1, keepdims=True).astype(float)
-        right = np.take_along_axis(logits, read[1:, :, np.newaxis], axis=-1)[..., 0]
-        cost = np.log(np.exp(logits, out=logits).sum(axis=-1)) - right  # (T, B)
+        costs = nats_of(logits, read[1:])  # (T, B)
         for row, of_text in enumerate(nats):
-            of_text[t : t + steps] = cost[: max(0, len(of_text) - t), row]
+            of_text[t : t + steps] = costs[: max(0, len(of_text) - t), row]

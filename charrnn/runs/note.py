@@ -9,23 +9,22 @@ import os
 import platform
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
-from charrnn.config import BEFORE_KERNELS, TrainConfig
+from charrnn.config import BEFORE_KERNELS, Pattern, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
-from charrnn.runs.npz import open_plain
+from charrnn.npz import open_plain
 from charrnn.text.corpus import Corpus
 from charrnn.text.encodings import check_encoding
 from charrnn.text.reading import BYTES, STDIN, Reading
 from charrnn.text.tokens import token_file_name
+from charrnn.version import __version__
 
-DISTRIBUTION = "charrnn-numpy"
 CONFIG = "config.json"
 CONFIG_BYTES = 10**6  # the largest file that is read, or written
 NAME_LENGTH = 4096  # characters of a path
@@ -39,6 +38,13 @@ def _name(value: object) -> str:
 
 
 Name = Annotated[str, PlainValidator(_name)]
+
+
+def one_in_a_list(value: object) -> object:
+    """One pattern, as earlier versions noted it."""
+    return [value] if isinstance(value, str) else value
+
+
 Word = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # a SHA-256 in hexadecimal
@@ -66,7 +72,7 @@ class CorpusNote(Noted):
     normalize: Literal["none", "nfc"] = "none"
     min_count: int = Field(default=1, ge=1, lt=2**63)
     between: Literal["", "\n"] = ""
-    glob: str = Field(default="*.txt", max_length=1000)
+    glob: Annotated[list[Pattern], BeforeValidator(one_in_a_list)] = Field(default=["*.txt"], max_length=100)
 
     @property
     def reading(self) -> Reading:
@@ -120,13 +126,13 @@ class Note(Noted):
             "bytes": reading.encoding is None,
             **{key: value for key, value in asdict(reading).items() if value is not None},
             "sources": [path if path == STDIN else path_from(run, path) for path in corpus.sources],
-            "glob": corpus.glob,
+            "glob": list(corpus.glob),
         }
         if corpus.cache and cache.name == token_file_name(corpus.sha256, reading):
             noted["cache_dir"] = path_from(run, cache.parent)
         if before and not corpus.sources:
             noted |= {"sources": before.sources, "glob": before.glob}
-        versions = {"charrnn": package_version(), "numpy": np.__version__}
+        versions = {"charrnn": __version__, "numpy": np.__version__}
         versions["python"] = platform.python_version()
         try:
             return cls(settings=config, corpus=CorpusNote(**noted), versions=versions, init_from=init_from)
@@ -204,14 +210,6 @@ def sentence(error: ValidationError) -> str:
     wrong = error.errors()[0]
     message = wrong["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return ": ".join(filter(None, [".".join(map(str, wrong["loc"]))[:200], message[0].lower() + message[1:]]))
-
-
-def package_version() -> str:
-    """The version of this package, as installed."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

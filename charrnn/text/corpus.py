@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ConfigError, RunError, TextError
+from charrnn.config import TextConfig
+from charrnn.errors import ConfigError, RunError, TextError, check_type
 from charrnn.text import tokens as caching
 from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
 from charrnn.text.encodings import check_encoding
@@ -22,6 +23,7 @@ from charrnn.text.reading import (
     ReadingProgress,
     Spool,
     Symbols,
+    bundled_text,
     can_be_read_again,
     corpus_name,
     describe,
@@ -55,7 +57,7 @@ class Corpus:
         reading: how the bytes became characters.
         sizes: of each file, in bytes.
         sources: the absolute paths it was read from, - for standard input; none for a text from Python.
-        glob: the files of folders that were read.
+        glob: which files of folders were read.
         cache: the token file that holds the tokens; empty if none does.
         found: what was found in the text, where that is known.
     """
@@ -69,7 +71,7 @@ class Corpus:
     reading: Reading = TEXT
     sizes: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
-    glob: str = "*.txt"
+    glob: tuple[str, ...] = ("*.txt",)
     cache: str = ""
     found: Found | None = None
 
@@ -83,7 +85,7 @@ class Corpus:
         normalize: str = "none",
         min_count: int = 1,
         between: str = "\n",
-        glob: str = "*.txt",
+        glob: str | Sequence[str] = "*.txt",
         vocabulary: Vocabulary | None = None,
         ignore_unknown: bool = False,
         cache: Path | None = None,
@@ -109,7 +111,7 @@ class Corpus:
             normalize: ``nfc`` writes a letter with an accent as one character; ``none`` leaves it.
             min_count: drop the characters that occur less often.
             between: what stands between two files, unless the first ends a line.
-            glob: which files of a folder to read; ``**`` is any number of folders.
+            glob: which files of a folder to read, a pattern or several; ``**`` is any number of folders.
             vocabulary: use this one instead of the text's own. Tokens of another one are not cached.
             ignore_unknown: drop the characters that a given vocabulary lacks.
             cache: the token file, or a folder of token files, each named after its text's hash.
@@ -125,10 +127,23 @@ class Corpus:
             ConfigError: unknown encoding, or invalid pattern.
             RunError: the cache cannot be written, or something else is in its place.
         """
+        for i, path in enumerate(paths):
+            check_type(f"paths[{i}]", path, str | Path, "the name of a file or folder")
+        if not paths:
+            raise ConfigError("no files to read: name one. Corpus.bundled() is the bundled text")
+        check_type("vocabulary", vocabulary, Vocabulary | None, "a charrnn.Vocabulary")
         as_bytes = bytes if vocabulary is None else vocabulary.is_bytes
+        how: dict[str, Any] = {
+            "encoding": encoding,
+            "newlines": newlines,
+            "normalize": normalize,
+            "min_count": min_count,
+        }
+        settings: dict[str, Any] = {"bytes": as_bytes, "glob": glob, **({} if as_bytes else how)}
+        globs = TextConfig(**settings).glob
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
-        sources = find_files(paths, glob)
+        sources = find_files(paths, globs)
         name = corpus_name(paths)
         where = describe(paths[0]) if len(paths) == 1 else f"{len(sources)} files"
         notes: list[str] = []
@@ -160,7 +175,7 @@ class Corpus:
             reading=reading,
             sizes=file.origin.sizes,
             sources=tuple(map(source_of, paths)),
-            glob=glob,
+            glob=globs,
             cache=str(caching.place(cache, file.origin).absolute()) if cache and mapped(file.tokens) else "",
             found=file.found,
         ).with_notes(notes)
@@ -211,6 +226,15 @@ class Corpus:
         worth = self.found and in_words(self.found, self.reading.newlines, self.reading.min_count)
         return replace(self, notes=(*notes, *([self.summary] if worth else [])))
 
+    @classmethod
+    def bundled(cls) -> Self:
+        """Read the book of fables that comes with this package.
+
+        Raises:
+            TextError: it is missing.
+        """
+        return cls.from_files(bundled_text())
+
     @property
     def origin(self) -> Origin:
         """What it was read from, and how."""
@@ -235,7 +259,9 @@ class Corpus:
 
         Raises:
             TextError: the text is empty or has one distinct character only.
+            ArgumentError: it is no text.
         """
+        check_type("text", text, str | bytes, "a text (str) or bytes; Corpus.from_files reads files")
         if len(set(text)) < 2:
             raise TextError(f"{name}: the text is {text[:20]!r}; expected at least two distinct characters")
         vocabulary = Vocabulary.of_bytes() if isinstance(text, bytes) else Vocabulary.of_text(text)
