@@ -190,6 +190,18 @@ class CharRNN(Network):
                     break
         return [list(until(text, stop)) for text in texts]
 
+    def sample_documents(self, separator: str, length: int, rngs: Sequence[np.random.Generator]) -> str:
+        """Several documents, each drawn from its beginning to the separator; their first characters.
+
+        Arguments:
+            separator: what ends each document that the model has learned from.
+            length: how many characters.
+            rngs: a generator for each document.
+        """
+        before = self.vocabulary.encode(separator)[-1:]
+        drawn = self.draw_many(before, SampleConfig(length=length, stop=separator), rngs)
+        return "".join(self.vocabulary.decode(text) + separator for text in drawn)[:length]
+
     def _start(self, prime: Tokens) -> Tokens:
         return prime if len(prime) else self.vocabulary.encode("\n", ignore_unknown=True)
 

@@ -199,6 +199,11 @@ def _resumed(
             f"{run}: this run reads the text {corpus.name} as {note.corpus.characters:,} characters, not as "
             f"{len(corpus):,}: with {note.corpus.reading.words}, not {corpus.reading.words}"
         )
+    if note.corpus.documents != corpus.reading.documents:
+        was, now = (
+            repr(name) if name else "none" for name in (note.corpus.documents, corpus.reading.documents)
+        )
+        raise RunError(f"{run}: this run reads its text with `documents` {was}, not {now}")
     if snapshot.model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
     _check_network(snapshot, config)
