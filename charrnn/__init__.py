@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from charrnn.version import __version__
+
 if TYPE_CHECKING:
     from charrnn import exchange
     from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from charrnn.runs import load
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Vocabulary
-    from charrnn.training import train
+    from charrnn.training import Progress, train
 
 __all__ = [
     "CharRNN",
@@ -20,10 +22,12 @@ __all__ = [
     "Corpus",
     "Evaluation",
     "GradcheckConfig",
+    "Progress",
     "SampleConfig",
     "Score",
     "TrainConfig",
     "Vocabulary",
+    "__version__",
     "evaluate",
     "exchange",
     "load",
@@ -39,7 +43,7 @@ _PLACES = {
     "runs": ("load",),
     "text.corpus": ("Corpus",),
     "text.vocabulary": ("Vocabulary",),
-    "training": ("train",),
+    "training": ("Progress", "train"),
 }
 _ROOMS = ("exchange", "layers", "measures", "model", "proofs", "runs", "text", "training", "views")
 

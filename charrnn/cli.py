@@ -13,17 +13,47 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.commands import COMMANDS
 from charrnn.commands.flags import Parser, kebab
-from charrnn.commands.terminal import as_typed, program, shown
+from charrnn.commands.terminal import as_typed, program, shown, warn
 from charrnn.errors import CharRNNError, Interrupted
+from charrnn.launcher import launched
+from charrnn.version import __version__
+
+if TYPE_CHECKING:
+    from charrnn.training.world import World
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns: the exit code."""
+    """Run the command line; among several ranks of MPI, on the first. Returns: the exit code."""
     make_streams_ready()
-    args = parse(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    place = launched()
+    if place is None:
+        return run(argv)
+    from charrnn.training.ranks import follow
+    from charrnn.training.world import World
+
+    try:
+        world = World(*place)
+    except CharRNNError as error:
+        print(f"charrnn: {error}", file=sys.stderr)
+        return 2
+    with world:
+        if world.rank:
+            return follow(world)
+        world.exit_code = run(argv, world)
+        return world.exit_code
+
+
+def run(argv: Sequence[str], world: "World | None" = None) -> int:
+    """Run a command, which may share its work out over the other ranks. Returns: the exit code."""
+    args = parse(argv)
+    args.world = world
+    if world and args.command not in ("train", "bench", None):
+        warn(f"{world.size} ranks were started, of which charrnn {args.command} uses one")
     try:
         with too_big_is_no_memory():
             code: int = print_version() if args.version else args.function(args)
@@ -99,9 +129,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def print_version() -> int:
     """Print the version. Returns: the exit code."""
-    from charrnn.runs.note import package_version
-
-    print(f"charrnn {package_version()}")
+    print(f"charrnn {__version__}")
     return 0
 
 

@@ -4,6 +4,8 @@ The command line prints the sentence and exits with 2; Python code catches ``Cha
 a setting in backticks, `hidden_size`, as Python does; the command line shows it as --hidden-size.
 """
 
+from types import UnionType
+
 QUOTED = 200  # characters of a value that a message quotes at most
 
 
@@ -22,6 +24,15 @@ class CharRNNError(Exception):
 
 class ConfigError(CharRNNError):
     """A setting that does not exist, or a value that it cannot have."""
+
+
+class ArgumentError(CharRNNError, TypeError):
+    """An argument of a function that is of another type than it takes."""
+
+    def __init__(self, name: str, value: object, expected: str):
+        kind = type(value).__name__
+        what = "None" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        super().__init__(f"{name} is {what}; expected {expected}")
 
 
 class TextError(CharRNNError):
@@ -54,3 +65,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal: int):
         super().__init__(message)
         self.signal = signal
+
+
+def check_type(name: str, value: object, kinds: type | UnionType, expected: str) -> None:
+    """Raise an ArgumentError unless the argument ``name`` is of one of these types; says what is expected."""
+    if not isinstance(value, kinds):
+        raise ArgumentError(name, value, expected)

@@ -17,7 +17,7 @@ import pytest
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 from charrnn.text.tokens import release
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
@@ -46,7 +46,7 @@ def watch_mapped_memory(monkeypatch: pytest.MonkeyPatch, module: str) -> list[fl
 
 
 CLOCK = {"elapsed", "chars_per_second"}  # what the time of day decides in metrics.jsonl
-SAVES = {"elapsed", "metrics_bytes", "kept"}  # and in the position that last.npz holds
+SAVES = {"elapsed", "metrics_bytes", "kept", "ranks"}  # and in the position that last.npz holds
 
 
 def metrics(run: Path) -> list[dict[str, object]]:

@@ -31,7 +31,7 @@ import numpy as np
 import charrnn
 from charrnn.cli import main
 from charrnn.layers import Array
-from charrnn.runs.npz import read_arrays, write_arrays
+from charrnn.npz import read_arrays, write_arrays
 
 CPU_SECONDS, MEMORY_MB, HANG_SECONDS = 1.0, 100.0, 60.0
 SECRET = "a secret from outside"

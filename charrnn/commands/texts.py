@@ -29,7 +29,7 @@ from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
 from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
-from charrnn.text.reading import STDIN, corpus_name, files_in, natural
+from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_in, natural
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Vocabulary
 
@@ -82,15 +82,6 @@ def note_other_form(text: str, where: str, model: CharRNN) -> None:
     """Print a note if a model reads a text that it is given as its own text was written."""
     if model.vocabulary.in_known_form(text) != text:
         warn(f"{where}: line ends or letters with accents are written as in the text of the run")
-
-
-def bundled_text() -> Path:
-    """Find data/fables.txt: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    for folder in (package, package.parent):
-        if (folder / "data" / "fables.txt").is_file():
-            return folder / "data" / "fables.txt"
-    raise TextError("the bundled text, data/fables.txt, is missing: name a CORPUS")
 
 
 def default_out(corpus: Sequence[str]) -> Path:

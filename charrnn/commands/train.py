@@ -34,6 +34,7 @@ from charrnn.commands.texts import (
 from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig, flag
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
+from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines
 from charrnn.model.sampling import generators
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
@@ -42,6 +43,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training import Progress, Result, train_in
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.shards import within_cores
+from charrnn.training.world import World
 
 COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
 SAMPLED, AT_ONCE = 700, 64  # characters of the sample at the end, and documents at the most
@@ -129,9 +131,13 @@ def run(args: argparse.Namespace) -> int:
     # the lock is held before anything is written, the encoded text above all
     with stops_raised("stopped before training began"), RunFolder(out, mode) as folder:
         corpus = text_to_train_on(args, settings, kept, folder)
-        say(wrapped(as_typed(f"{corpus.summary}; seed {config.seed}, {config.kernels} kernels, run {out}")))
+        how = f"seed {config.seed}, {config.kernels} kernels"
+        how += f", {args.world.size} ranks" if args.world else ""
+        say(wrapped(as_typed(f"{corpus.summary}; {how}, run {out}")))
         if not args.resume:
             say_what_to_beat(corpus, config)
+        if args.world:
+            args.world.if_a_rank_dies(f"To resume from the last save: {resuming(out, args.world)}")
         try:
             result = train_in(
                 folder,
@@ -142,13 +148,20 @@ def run(args: argparse.Namespace) -> int:
                 keep_vocabulary=args.keep_vocabulary,
                 allow_changed_corpus=args.allow_changed_corpus,
                 progress=Bar(raw=args.raw),
+                world=args.world,
             )
         except Interrupted as stopped:
             with suppress(OSError):  # there may be no terminal any more
-                say(f"{stopped}. To resume: {program('train')} --resume --out {shlex.quote(str(out))}")
+                say(f"{stopped}. To resume: {resuming(out, args.world)}")
             return 128 + stopped.signal
     say_result(result, config, corpus.reading.separator, raw=args.raw)
     return 0
+
+
+def resuming(out: Path, world: World | None) -> str:
+    """The command that resumes a run."""
+    ranks = f"{relaunch(world.size)} " if world else ""
+    return f"{ranks}{program('train')} --resume --out {shlex.quote(str(out))}"
 
 
 # -- settings ---------------------------------------------------------------------------------------
@@ -254,11 +267,15 @@ def say_result(result: Result, config: TrainConfig, separator: str, *, raw: bool
         if loss is not None:
             say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
     say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
+<<<<<<< HEAD
     if separator:
         rngs = list(islice(generators(config.seed), AT_ONCE))
         sample = result.model.sample_documents(separator, SAMPLED, rngs)
     else:
         sample = result.model.sample(length=SAMPLED, seed=config.seed)
+=======
+    sample = result.model.sample("", length=700, seed=config.seed)
+>>>>>>> main
     print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
     say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")
 

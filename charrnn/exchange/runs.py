@@ -18,9 +18,10 @@ from charrnn.exchange.onnx import write_onnx
 from charrnn.exchange.pytorch import write_torch
 from charrnn.exchange.safetensors import read_safetensors, write_safetensors
 from charrnn.files import read_small, write_output
-from charrnn.runs import Note, RunFolder, RunState, Snapshot, find_save, load, package_version, read_note
+from charrnn.runs import Note, RunFolder, RunState, Snapshot, find_save, load, read_note
 from charrnn.runs.folder import LAST
 from charrnn.text.corpus import Corpus
+from charrnn.version import __version__
 
 FORMATS = {  # and the suffixes of their files
     "safetensors": (".safetensors",),
@@ -99,7 +100,7 @@ def figures(run: Path) -> dict[str, Any]:
         RunError: it is not the folder of a run.
     """
     note = read_note(run)
-    said: dict[str, Any] = {"charrnn": package_version(), "corpus": note.corpus.name}
+    said: dict[str, Any] = {"charrnn": __version__, "corpus": note.corpus.name}
     said |= {"corpus_sha256": note.corpus.sha256, "settings": note.settings.model_dump()}
     with suppress(RunError):  # the best network can be written though the last one is damaged
         state = Snapshot.read(run / LAST).state

@@ -27,7 +27,7 @@ from charrnn.exchange.pytorch import from_torch, to_torch
 from charrnn.files import file_name, read_small, write_output
 from charrnn.layers import CELLS, Array
 from charrnn.model import CharRNN
-from charrnn.runs.state import LARGEST_WEIGHT
+from charrnn.model.charrnn import LARGEST_WEIGHT
 from charrnn.text.vocabulary import Vocabulary
 
 HEADER_BYTES = 2**24  # the longest header that is read: a vocabulary of all characters fits

@@ -1,18 +1,23 @@
 """How good a model is: its loss over a whole text, every character scored once."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.blas import one_blas_thread
-from charrnn.errors import TextError
+from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
+<<<<<<< HEAD
 from charrnn.text.documents import Documents, Text
 from charrnn.text.tokens import release
+=======
+from charrnn.text.reading import PIECE
+from charrnn.text.streams import release
+>>>>>>> main
 from charrnn.text.vocabulary import Tokens
 
 WARM_UP = 256  # characters that a row reads before its first scored one
@@ -135,9 +140,17 @@ def evaluate(
     T = min(int(np.diff(bounds).max()), max(1, CHUNK // model.bytes_per_step(rows)))
     with one_blas_thread():  # for products this small, threads cost more than they bring
         score = make_scorer(model, rows, T)
+<<<<<<< HEAD
         scores = [score(piece) for piece in pieces(text, bounds, T)]
     nats, hits = (sum(column) for column in zip(*scores, strict=True))
     return Evaluation(n, nats / n, hits / n, documents.count if documents else None)
+=======
+        nats, hits = 0.0, 0
+        for piece in pieces(tokens, rows, T):
+            more_nats, more_hits = score(piece)
+            nats, hits = nats + more_nats, hits + more_hits
+    return Evaluation(n, nats / n, hits / n)
+>>>>>>> main
 
 
 def pieces(text: Text, bounds: Array, T: int) -> Iterator[Piece]:
@@ -171,20 +184,27 @@ def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
     The first character of a text has nothing to be predicted from and is not scored.
 
     Raises:
-        TextError: ``lines`` is no list of texts, or one has a character that the model does not know.
+        ArgumentError: ``lines`` is no list of texts.
+        TextError: one has a character that the model does not know.
     """
-    if isinstance(lines, str | bytes):
-        raise TextError("lines is one text; expected a list of texts: score_lines(model, text.splitlines())")
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        raise ArgumentError("lines", lines, "a list of texts, such as text.splitlines()")
     texts = [encoded(model, line, f"lines[{i}]") for i, line in enumerate(lines)]
     return [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
 
 
 def encoded(model: CharRNN, text: str | bytes | Tokens, what: str) -> Tokens:
     """The tokens of a text; those given as they are."""
+    check_type("model", model, CharRNN, "a charrnn.CharRNN, such as charrnn.load(run)")
     if isinstance(text, str | bytes):
         return model.vocabulary.encode(text)
     if not isinstance(text, np.ndarray) or text.ndim != 1 or text.dtype.kind not in "iu":
-        raise TextError(f"{what} is a {type(text).__name__}; expected a text, or an array (n,) of its tokens")
+        raise ArgumentError(what, text, "a text, or an array (n,) of its tokens, which are integers")
+    for start in range(0, len(text), PIECE):
+        some = text[start : start + PIECE]
+        if some.min() < 0 or some.max() >= model.V:
+            raise TextError(f"{what}: tokens are 0 to {model.V - 1}; found {some.min()} to {some.max()}")
+        release(text)
     return text
 
 

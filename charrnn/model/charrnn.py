@@ -1,23 +1,27 @@
 """CharRNN: a network with a vocabulary."""
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any, Self, Unpack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, AnyStr, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.config import ModelConfig, SampleConfig, SampleSettings, setting
-from charrnn.errors import TextError, brief
+from charrnn.errors import CharRNNError, ConfigError, RunError, TextError, brief, check_type
 from charrnn.layers import Array
 from charrnn.model import segments
 from charrnn.model.initial import draw_weights
-from charrnn.model.network import Network
+from charrnn.model.network import Network, shapes
 from charrnn.model.parameters import Parameters
 from charrnn.model.sampling import generate, generators, until
 from charrnn.notebook import panel, table
+from charrnn.npz import text_in, write_arrays
 from charrnn.text.vocabulary import Tokens, Vocabulary
+
+LARGEST_WEIGHT = 1e15  # a sum of products of two such is finite in single precision, and so is any loss
 
 
 class CharRNN(Network):
@@ -46,7 +50,9 @@ class CharRNN(Network):
 
         Raises:
             ConfigError: a setting has a value that it cannot have.
+            ArgumentError: an argument is of another type.
         """
+        check_type("vocabulary", vocabulary, Vocabulary, "a charrnn.Vocabulary, such as corpus.vocabulary")
         form |= {"hidden_size": hidden_size, "dtype": np.dtype(dtype).name}
         self._begin(vocabulary, ModelConfig(**form), seed)
 
@@ -65,7 +71,11 @@ class CharRNN(Network):
         super().__init__(config, len(vocabulary))
         self.vocabulary = vocabulary
         if seed is not None:
-            draw_weights(self, np.random.default_rng(seed))
+            try:
+                rng = np.random.default_rng(seed)
+            except (TypeError, ValueError):
+                raise ConfigError(f"seed {brief(repr(seed))}: should be a whole number from 0") from None
+            draw_weights(self, rng)
 
     def __repr__(self) -> str:
         said = self.config.model_dump(include={"cell", "num_layers", "embedding_size"}, exclude_defaults=True)
@@ -129,18 +139,101 @@ class CharRNN(Network):
             raise ValueError(f"{what}: characters are 0 to {self.V - 1}; found {tokens.max()}")
         return tokens.astype(np.intp, copy=False)
 
+    # -- files --------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file, whole or not at all, which ``charrnn.load`` reads.
+
+        Arguments:
+            path: of the file, which ends in .npz; one that is there is replaced.
+
+        Raises:
+            ConfigError: the name does not end in .npz.
+            RunError: it cannot be written.
+        """
+        check_type("path", path, str | Path, "the name of a file")
+        if Path(path).suffix != ".npz":
+            raise ConfigError(f"path {brief(repr(str(path)))}: expected a name that ends in .npz")
+        write_arrays(Path(path), self.arrays())
+
+    def arrays(self) -> dict[str, Array]:
+        """What a file holds: the parameters by name, the vocabulary's symbols, and the name of the cell."""
+        return {**self.parameters, "vocabulary": self.vocabulary.symbols, "cell": np.array(self.config.cell)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], where: Path) -> Self:
+        """The model in such arrays; ``where`` is their file's name in errors.
+
+        Raises:
+            RunError: an array is missing, or its shape or dtype does not fit the others.
+        """
+        try:
+            vocabulary = Vocabulary(arrays["vocabulary"])
+            cell, W_aa = text_in(arrays, "cell", 20) if "cell" in arrays else "rnn", arrays["W_aa"]
+            if W_aa.dtype not in (np.float32, np.float64):
+                raise RunError(f"W_aa is of dtype {W_aa.dtype}")
+            if W_aa.ndim != 2:
+                raise RunError(f"W_aa is {W_aa.dtype} {W_aa.shape}, expected two axes")
+            form: dict[str, Any] = {
+                "cell": cell,
+                "hidden_size": len(W_aa),
+                "dtype": W_aa.dtype.name,
+                "num_layers": 1 + sum(name.startswith("W_aa[") for name in arrays),
+                "embedding_size": max(1, arrays["W_ex"].size // len(vocabulary)) if "W_ex" in arrays else 0,
+            }
+            config = ModelConfig(**form)
+            for name, shape in shapes(config, len(vocabulary)).items():  # before memory is taken
+                if arrays[name].shape != shape:
+                    raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
+            model = cls.from_config(vocabulary, config, seed=None)
+            for name, view in model.parameters.items():
+                if arrays[name].dtype != view.dtype:
+                    raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {view.dtype}")
+                if not (np.abs(arrays[name]) <= LARGEST_WEIGHT).all():
+                    raise RunError(f"{name} has entries that are not finite, or beyond ±{LARGEST_WEIGHT:g}")
+                view[...] = arrays[name]
+        except KeyError as error:
+            raise RunError(f"{where}: not a model: it lacks {error}") from None
+        except (CharRNNError, TypeError) as error:
+            raise RunError(f"{where}: not a model: {error}") from None
+        return model
+
     # -- sampling -----------------------------------------------------------------------------------
 
+    @overload
     def sample(
-        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
-    ) -> str:
-        """``stream`` as one string."""
-        return "".join(self.stream(prime, ignore_unknown=ignore_unknown, **settings))
+        self, prime: AnyStr, *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
+    ) -> AnyStr: ...
+
+    @overload
+    def sample(
+        self, prime: None = None, *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
+    ) -> Any: ...
+
+    def sample(
+        self, prime: str | bytes | None = None, *, ignore_unknown: bool = False, **settings: Any
+    ) -> str | bytes:
+        """``stream`` in one piece."""
+        pieces: Any = self.stream(prime, ignore_unknown=ignore_unknown, **settings)
+        return b"".join(pieces) if self._gives_bytes(prime) else "".join(pieces)
+
+    @overload
+    def stream(
+        self, prime: AnyStr, *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
+    ) -> Iterator[AnyStr]: ...
+
+    @overload
+    def stream(
+        self, prime: None = None, *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
+    ) -> Iterator[Any]: ...
 
     def stream(
-        self, prime: str | bytes = "", *, ignore_unknown: bool = False, **settings: Unpack[SampleSettings]
-    ) -> Iterator[str]:
+        self, prime: str | bytes | None = None, *, ignore_unknown: bool = False, **settings: Any
+    ) -> Iterator[Any]:
         """Draw text piece by piece: first ``prime``, then character by character what follows it.
+
+        The pieces are of the type of ``prime``, str or bytes; without one they are bytes if the vocabulary is
+        of bytes. Bytes that are no UTF-8 become U+FFFD in a str; a str becomes UTF-8 in bytes.
 
         Arguments:
             prime: the text to continue.
@@ -150,15 +243,17 @@ class CharRNN(Network):
         Raises:
             TextError: ``prime`` or ``stop`` has characters that the model does not know.
             ConfigError: a setting has a value that it cannot have.
+            ArgumentError: ``prime`` is no text.
         """
+        check_type("prime", prime, str | bytes | None, "a text (str) or bytes")
         config = SampleConfig(**settings)
-        start = self.vocabulary.encode(prime, ignore_unknown=ignore_unknown)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # bytes may end inside a character
-        yield decoder.decode(self.vocabulary.decode_bytes(start))
-        for token in self.draw(start, config):
-            if piece := decoder.decode(self.vocabulary.decode_bytes([token])):
-                yield piece
-        yield decoder.decode(b"", final=True)
+        start = self.vocabulary.encode(prime or "", ignore_unknown=ignore_unknown)
+        drawn: Iterator[Tokens | list[int]] = chain([start], ([token] for token in self.draw(start, config)))
+        pieces = map(self.vocabulary.decode_bytes, drawn)
+        return pieces if self._gives_bytes(prime) else codecs.iterdecode(pieces, "utf-8", "replace")
+
+    def _gives_bytes(self, prime: str | bytes | None) -> bool:
+        return self.vocabulary.is_bytes if prime is None else isinstance(prime, bytes)
 
     def draw(self, prime: Tokens, config: SampleConfig) -> Iterator[int]:
         """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first.

@@ -1,7 +1,7 @@
 """A run on disk: README.md says what is in its folder, and what survives what."""
 
 from charrnn.runs.folder import RunFolder, find_save, is_run, load, read_note
-from charrnn.runs.note import CorpusNote, Note, package_version
+from charrnn.runs.note import CorpusNote, Note
 from charrnn.runs.state import RunState, Snapshot
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "find_save",
     "is_run",
     "load",
-    "package_version",
     "read_note",
 ]

@@ -6,9 +6,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charrnn.errors import RunError
+from charrnn.npz import open_plain
 from charrnn.runs.folder import is_run
 from charrnn.runs.metrics import METRICS, METRICS_BYTES
-from charrnn.runs.npz import open_plain
 
 POINTS = 4096  # of a curve at the most: more than a picture has columns
 LINE_BYTES = 4096  # of a line of metrics.jsonl at the most

@@ -26,15 +26,15 @@ from typing import Literal, Self
 
 import numpy as np
 
-from charrnn.errors import ConfigError, RunError, brief
+from charrnn.errors import ConfigError, RunError, brief, check_type
 from charrnn.files import beside, flush_folder, write_whole
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
+from charrnn.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
 from charrnn.runs.lock import LOCK, Lock
 from charrnn.runs.metrics import METRICS, Metrics
 from charrnn.runs.note import CONFIG, Note, is_note
-from charrnn.runs.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
-from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from, settings_from
+from charrnn.runs.state import RunState, Snapshot, settings_from
 from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
@@ -63,18 +63,19 @@ def load(run: str | Path, which: str | None = None) -> CharRNN:
         RunError: ``run`` is neither the folder of a run nor a save, or the file is damaged.
     """
     file = find_save(run, which)
-    return model_from(read_arrays(file), file)
+    return CharRNN.from_arrays(read_arrays(file), file)
 
 
 def find_save(run: str | Path, which: str | None = None) -> Path:
     """The file of a save.
 
     Arguments:
-        run: the folder of a run, or one of the .npz files in it.
+        run: the folder of a run, or one of the .npz files in it; or any that ``CharRNN.save`` has written.
         which: of a folder: ``best``, the best validation; ``last``, as training left it; or an older save
             that the run keeps, such as ``step-56``. If not given, the best, or the last of a run that has
             not been validated yet.
     """
+    check_type("run", run, str | Path, "the folder of a run, or the name of an .npz file")
     path = Path(run)
     if path.suffix == ".npz" and not path.is_dir():
         if which is not None:
@@ -287,13 +288,13 @@ class RunFolder:
             return None
         with suppress(RunError):
             best = read_arrays(path)
-            model_from(best, path)
+            CharRNN.from_arrays(best, path)
             found = count_in(best, "step")
         if found == step:
             return None
         with suppress(RunError):
             file = self.path / LAST if step == state.step else step_file(self.path, step)
-            self._write_best(model_from(read_arrays(file), file), step)
+            self._write_best(CharRNN.from_arrays(read_arrays(file), file), step)
             return None
         if found is None:
             state.best_val_loss = state.best_step = None
@@ -375,7 +376,7 @@ class RunFolder:
         write_arrays(self.path / name, arrays)
 
     def _write_best(self, model: CharRNN, step: int) -> None:
-        self._write(BEST, model_arrays(model) | {"step": np.array(step)})
+        self._write(BEST, model.arrays() | {"step": np.array(step)})
 
     def _keep(self, snapshot: Snapshot) -> set[int]:
         """Give last.npz its name among the older saves. Returns: the steps of those that are needed.

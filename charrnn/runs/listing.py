@@ -10,11 +10,11 @@ from pathlib import Path
 
 from charrnn.config import TrainConfig
 from charrnn.errors import CharRNNError, RunError, brief
+from charrnn.npz import open_plain
 from charrnn.runs.folder import LAST, is_run
 from charrnn.runs.lock import is_held
 from charrnn.runs.metrics import METRICS, METRICS_BYTES
 from charrnn.runs.note import Note
-from charrnn.runs.npz import open_plain
 from charrnn.runs.state import RunState, Snapshot
 
 DEPTH, FOLDERS = 8, 10_000  # how far below a folder, and how many folders, are looked at

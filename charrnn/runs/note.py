@@ -8,8 +8,12 @@ import json
 import os
 import platform
 import sys
+<<<<<<< HEAD
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
+=======
+from dataclasses import asdict
+>>>>>>> main
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,13 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from charrnn.config import BEFORE_KERNELS, SEPARATOR_LENGTH, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
-from charrnn.runs.npz import open_plain
+from charrnn.npz import open_plain
 from charrnn.text.corpus import Corpus
 from charrnn.text.encodings import check_encoding
 from charrnn.text.reading import BYTES, STDIN, Reading
 from charrnn.text.tokens import token_file_name
+from charrnn.version import __version__
 
-DISTRIBUTION = "charrnn-numpy"
 CONFIG = "config.json"
 CONFIG_BYTES = 10**6  # the largest file that is read, or written
 NAME_LENGTH = 4096  # characters of a path
@@ -132,7 +136,7 @@ class Note(Noted):
             noted["cache_dir"] = path_from(run, cache.parent)
         if before and not corpus.sources:
             noted |= {"sources": before.sources, "glob": before.glob}
-        versions = {"charrnn": package_version(), "numpy": np.__version__}
+        versions = {"charrnn": __version__, "numpy": np.__version__}
         versions["python"] = platform.python_version()
         try:
             return cls(settings=config, corpus=CorpusNote(**noted), versions=versions, init_from=init_from)
@@ -210,14 +214,6 @@ def sentence(error: ValidationError) -> str:
     wrong = error.errors()[0]
     message = wrong["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return ": ".join(filter(None, [".".join(map(str, wrong["loc"]))[:200], message[0].lower() + message[1:]]))
-
-
-def package_version() -> str:
-    """The version of this package, as installed."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

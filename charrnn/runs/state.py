@@ -11,22 +11,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charrnn.config import BEFORE_KERNELS, ModelConfig, TrainConfig
+from charrnn.config import BEFORE_KERNELS, TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
-from charrnn.model.network import shapes
+from charrnn.npz import read_arrays, text_in
 from charrnn.runs.note import Count, Hash, sentence
-from charrnn.runs.npz import read_arrays, text_in
-from charrnn.text.vocabulary import Vocabulary
 
 TEXT_LENGTH = 2**20  # characters of JSON in a save
-LARGEST_WEIGHT = 1e15  # a sum of products of two such is finite in single precision, and so is any loss
 Loss = Annotated[float, Field(ge=0, lt=2.0**63)]  # nats, or a sum of them
 
 
@@ -37,6 +34,7 @@ class RunState(BaseModel):
 
     step: Count
     corpus: Hash
+    ranks: int = Field(default=1, ge=1, lt=2**31)  # of MPI, that took the last step; others round otherwise
     learning_rate: float = Field(gt=0)  # the setting; the schedule and the rollbacks follow from the rest
     elapsed: float = Field(default=0, ge=0, lt=2.0**63)  # seconds of training
     since_log: tuple[Loss, Count] = (0.0, 0)  # nats since then, of how many steps
@@ -91,7 +89,7 @@ class Snapshot:
             RunError: the file is missing or damaged, or what it holds makes no sense.
         """
         arrays = read_arrays(path)
-        model = model_from(arrays, path)
+        model = CharRNN.from_arrays(arrays, path)
         optimizer = {
             name.removeprefix("optimizer."): array
             for name, array in arrays.items()
@@ -113,7 +111,7 @@ class Snapshot:
 
     def arrays(self) -> dict[str, Array]:
         """What a save holds."""
-        arrays = model_arrays(self.model)
+        arrays = self.model.arrays()
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.items()}
         arrays |= {"state": self.carried, "position": np.array(self.state.model_dump_json())}
         if self.settings is not None:
@@ -157,46 +155,3 @@ def settings_from(arrays: Mapping[str, Array]) -> TrainConfig | None:
         raise RunError("settings: not a JSON object") from None
     except ConfigError as error:
         raise RunError(f"settings: {error}") from None
-
-
-def model_arrays(model: CharRNN) -> dict[str, Array]:
-    """The arrays of a model: its parameters by name, its vocabulary's symbols, and the name of its cell."""
-    return {**model.parameters, "vocabulary": model.vocabulary.symbols, "cell": np.array(model.config.cell)}
-
-
-def model_from(arrays: Mapping[str, Array], where: Path) -> CharRNN:
-    """The model in such arrays; ``where`` is their file's name in errors.
-
-    Raises:
-        RunError: an array is missing, or its shape or dtype does not fit the others.
-    """
-    try:
-        vocabulary = Vocabulary(arrays["vocabulary"])
-        cell, W_aa = text_in(arrays, "cell", 20) if "cell" in arrays else "rnn", arrays["W_aa"]
-        if W_aa.dtype not in (np.float32, np.float64):
-            raise RunError(f"W_aa is of dtype {W_aa.dtype}")
-        if W_aa.ndim != 2:
-            raise RunError(f"W_aa is {W_aa.dtype} {W_aa.shape}, expected two axes")
-        form: dict[str, Any] = {
-            "cell": cell,
-            "hidden_size": len(W_aa),
-            "dtype": W_aa.dtype.name,
-            "num_layers": 1 + sum(name.startswith("W_aa[") for name in arrays),
-            "embedding_size": max(1, arrays["W_ex"].size // len(vocabulary)) if "W_ex" in arrays else 0,
-        }
-        config = ModelConfig(**form)
-        for name, shape in shapes(config, len(vocabulary)).items():  # before memory is taken
-            if arrays[name].shape != shape:
-                raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
-        model = CharRNN.from_config(vocabulary, config, seed=None)
-        for name, view in model.parameters.items():
-            if arrays[name].dtype != view.dtype:
-                raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {view.dtype}")
-            if not (np.abs(arrays[name]) <= LARGEST_WEIGHT).all():
-                raise RunError(f"{name} has entries that are not finite, or beyond ±{LARGEST_WEIGHT:g}")
-            view[...] = arrays[name]
-    except KeyError as error:
-        raise RunError(f"{where}: not a model: it lacks {error}") from None
-    except (CharRNNError, TypeError) as error:
-        raise RunError(f"{where}: not a model: {error}") from None
-    return model

@@ -11,8 +11,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+<<<<<<< HEAD
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError, TextError, brief
+=======
+from charrnn.config import TextConfig
+from charrnn.errors import ConfigError, RunError, TextError, check_type
+>>>>>>> main
 from charrnn.text import tokens as caching
 from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
 from charrnn.text.documents import Documents, Text, ends_of_documents
@@ -27,6 +32,7 @@ from charrnn.text.reading import (
     ReadingProgress,
     Spool,
     Symbols,
+    bundled_text,
     can_be_read_again,
     corpus_name,
     describe,
@@ -136,7 +142,19 @@ class Corpus:
             ConfigError: unknown encoding, or invalid pattern.
             RunError: the cache cannot be written, or something else is in its place.
         """
+        for i, path in enumerate(paths):
+            check_type(f"paths[{i}]", path, str | Path, "the name of a file or folder")
+        if not paths:
+            raise ConfigError("no files to read: name one. Corpus.bundled() is the bundled text")
+        check_type("vocabulary", vocabulary, Vocabulary | None, "a charrnn.Vocabulary")
         as_bytes = bytes if vocabulary is None else vocabulary.is_bytes
+        how: dict[str, Any] = {
+            "encoding": encoding,
+            "newlines": newlines,
+            "normalize": normalize,
+            "min_count": min_count,
+        }
+        TextConfig(bytes=as_bytes, glob=glob, **({} if as_bytes else how))
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
         own: dict[str, Any] = {"val_file": bool(val_file), "test_file": bool(test_file)}
@@ -229,6 +247,15 @@ class Corpus:
         worth = self.found and in_words(self.found, self.reading.newlines, self.reading.min_count)
         return replace(self, notes=(*notes, *([self.summary] if worth else [])))
 
+    @classmethod
+    def bundled(cls) -> Self:
+        """Read the book of fables that comes with this package.
+
+        Raises:
+            TextError: it is missing.
+        """
+        return cls.from_files(bundled_text())
+
     @property
     def origin(self) -> Origin:
         """What it was read from, and how."""
@@ -286,7 +313,9 @@ class Corpus:
 
         Raises:
             TextError: the text is empty or has one distinct character only.
+            ArgumentError: it is no text.
         """
+        check_type("text", text, str | bytes, "a text (str) or bytes; Corpus.from_files reads files")
         if len(set(text)) < 2:
             raise TextError(f"{name}: the text is {text[:20]!r}; expected at least two distinct characters")
         vocabulary = Vocabulary.of_bytes() if isinstance(text, bytes) else Vocabulary.of_text(text)

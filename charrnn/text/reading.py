@@ -173,6 +173,15 @@ def source_of(path: str | Path) -> str:
     return STDIN if path == STDIN or Path(path).is_fifo() else str(Path(path).resolve())
 
 
+def bundled_text() -> Path:
+    """Find data/fables.txt: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    for folder in (package, package.parent):
+        if (folder / "data" / "fables.txt").is_file():
+            return folder / "data" / "fables.txt"
+    raise TextError("the bundled text, data/fables.txt, is missing: name a CORPUS")
+
+
 def can_be_read_again(source: Path | str) -> bool:
     """Tell a file from standard input and other pipes."""
     return isinstance(source, Path) and source.is_file()

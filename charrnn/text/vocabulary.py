@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import TextError
+from charrnn.errors import TextError, check_type
 from charrnn.text.cleaning import form_of, in_form
 from charrnn.text.encodings import decode
 from charrnn.text.reading import Symbols, code_points
@@ -30,6 +30,9 @@ class Vocabulary:
         Raises:
             TextError: they are no sorted distinct code points, or fewer than two.
         """
+        check_type(
+            "symbols", symbols, np.ndarray, "an array; Vocabulary.of_text(text) has the characters of a text"
+        )
         if symbols.ndim != 1 or symbols.dtype not in (np.uint8, np.uint32) or len(symbols) < 2:
             raise TextError("a vocabulary has at least two symbols, uint8 or uint32, on one axis")
         if np.any(symbols[1:] <= symbols[:-1]) or symbols[-1] > 0x10FFFF:
@@ -39,6 +42,7 @@ class Vocabulary:
     @classmethod
     def of_text(cls, text: str) -> Self:
         """Take the distinct characters (Unicode code points) of ``text``."""
+        check_type("text", text, str, "a text (str)")
         return cls(np.unique(code_points(text)).astype(np.uint32))
 
     @classmethod
@@ -84,6 +88,7 @@ class Vocabulary:
         Raises:
             TextError: ``text`` has characters that are not in the vocabulary; it names them.
         """
+        check_type("text", text, str | bytes, "a text (str) or bytes")
         if self.is_bytes:
             blob = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
             return np.frombuffer(blob, np.uint8)

@@ -3,8 +3,8 @@
 import math
 
 from charrnn.errors import DivergedError
+from charrnn.model.charrnn import LARGEST_WEIGHT
 from charrnn.runs import RunState
-from charrnn.runs.state import LARGEST_WEIGHT
 
 EXPLODED = 4.0  # times the loss of guessing evenly, ln V, or of the first step if that is larger
 LEAST_EXPLODED = (

@@ -226,8 +226,11 @@ class Shards:
             with self._at_work():
                 for worker, part in zip(workers, parts[1:], strict=True):
                     worker.begin("score", piece.of(part))
-                scores = [score_first(piece.of(parts[0])), *(worker.finish() for worker in workers)]
-            return sum(nats for nats, _ in scores), sum(hits for _, hits in scores)
+                nats, hits = score_first(piece.of(parts[0]))
+                for worker in workers:
+                    more_nats, more_hits = worker.finish()
+                    nats, hits = nats + more_nats, hits + more_hits
+            return nats, hits
 
         return score
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import ConfigError, RunError, check_type
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
@@ -25,6 +25,7 @@ from charrnn.text.vocabulary import named
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
+from charrnn.training.world import World
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def train(
         progress: is told what happens.
 
     Raises:
+        ArgumentError: an argument is of another type.
         TextError: the text is too short for a window.
         RunError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set; or another
             process trains there; or it cannot be written; or, when resuming, its run is missing, damaged
@@ -89,6 +91,11 @@ def train(
             not help; what was saved before stands.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run is saved and can be resumed.
     """
+    check_type("corpus", corpus, Corpus, "a charrnn.Corpus, such as Corpus.from_text(text)")
+    check_type("config", config, TrainConfig | None, "a charrnn.TrainConfig")
+    check_type("out", out, str | Path, "the name of a folder")
+    check_type("resume", resume, bool | str, "True, or the name of a save")
+    check_type("init_from", init_from, str | Path | None, "the folder of a run")
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
     if resume and init_from is not None:
@@ -118,21 +125,24 @@ def train_in(
     keep_vocabulary: bool = False,
     allow_changed_corpus: bool = False,
     progress: Progress | None = None,
+    world: World | None = None,
 ) -> Result:
     """Train in a folder that is held already, so that a text is encoded into it under its lock.
 
     Arguments:
         folder: what its mode says stands for ``resume`` and ``overwrite`` of ``train``.
         save: the name of the save to resume from.
+        world: the ranks of MPI that share the work, of which this one is the first.
 
     The rest is as in ``train``.
     """
     config, progress = config or TrainConfig(), progress or Progress()
     with stops_collected() as stop:
         if folder.mode == "resume":
-            trainer = _resumed(folder, corpus, config, save, progress, allow_changed_corpus)
+            trainer = _resumed(folder, corpus, config, save, progress, allow_changed_corpus, world)
         else:
-            trainer = _begun(folder, corpus, choose_kernels(config), progress, init_from, keep_vocabulary)
+            config = choose_kernels(config)
+            trainer = _begun(folder, corpus, config, progress, world, init_from, keep_vocabulary)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -145,6 +155,7 @@ def _begun(
     corpus: Corpus,
     config: TrainConfig,
     progress: Progress,
+    world: World | None = None,
     init_from: str | Path | None = None,
     keep_vocabulary: bool = False,
 ) -> Trainer:
@@ -161,7 +172,7 @@ def _begun(
                 f"{len(dropped)} characters of {init_from} are not in this text and dropped: "
                 f"{named(dropped)}. `keep_vocabulary` keeps them"
             )
-    trainer = Trainer(folder, corpus, config, model, progress)
+    trainer = Trainer(folder, corpus, config, model, progress, world)
     start = None if init_from is None else InitFrom(run=path_from(folder.path, init_from))
     folder.begin(Note.of(folder.path, config, corpus, start), trainer.snapshot(), corpus)
     return trainer
@@ -174,6 +185,7 @@ def _resumed(
     save: str,
     progress: Progress,
     allow_changed_corpus: bool,
+    world: World | None,
 ) -> Trainer:
     """A trainer that stands where a save left off. Nothing is written before all of it is found to fit."""
     run, say = folder.path, progress.say
@@ -185,7 +197,7 @@ def _resumed(
     if save == LAST and not folder.has_save():
         _check_nothing_is_lost(run, note)
         say("this run ended before its first save: it starts from the beginning")
-        return _begun(folder, corpus, config, progress)
+        return _begun(folder, corpus, config, progress, world)
     snapshot = folder.load(save)
     other_text = snapshot.state.corpus != corpus.sha256
     if other_text and not allow_changed_corpus:
@@ -207,12 +219,17 @@ def _resumed(
     if snapshot.model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
     _check_network(snapshot, config)
-    trainer = Trainer(folder, corpus, config, snapshot.model, progress)
+    trainer = Trainer(folder, corpus, config, snapshot.model, progress, world)
     if config.schedule == "cosine" and changed & {"epochs", "max_steps"}:
         say(f"the cosine schedule now ends at step {trainer.total_steps:,}: the learning rate makes a jump")
     if other_text:  # the place in the text means nothing any more, nor does the state that was carried
         snapshot = replace(snapshot, carried=trainer.carried)
-    other_rate = snapshot.state.learning_rate != config.learning_rate
+    other_rate, ranks = snapshot.state.learning_rate != config.learning_rate, snapshot.state.ranks
+    if ranks != trainer.ranks:
+        say(
+            f"{ranks} ranks so far, {trainer.ranks} from here: they round otherwise, so the run no longer "
+            "comes to the bits it would have come to"
+        )
     trainer.stand_at(snapshot)
     notes = [folder.take_up(save, trainer.state)]
     if other_rate:

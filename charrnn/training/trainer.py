@@ -30,7 +30,9 @@ from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
 from charrnn.training.progress import Progress
-from charrnn.training.shards import Shards, can_start_workers, choose_threads
+from charrnn.training.ranks import Ranks
+from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads
+from charrnn.training.world import World
 
 SAMPLE_LENGTH = 240
 SAMPLE_DOCUMENTS = 32  # at the most
@@ -70,10 +72,16 @@ class Trainer:
     """One run between two steps, and the loop that takes them."""
 
     def __init__(
-        self, folder: RunFolder, corpus: Corpus, config: TrainConfig, model: CharRNN, progress: Progress
+        self,
+        folder: RunFolder,
+        corpus: Corpus,
+        config: TrainConfig,
+        model: CharRNN,
+        progress: Progress,
+        world: World | None = None,
     ):
         self.folder, self.corpus, self.config, self.model = folder, corpus, config, model
-        self.progress = progress
+        self.progress, self.world, self.ranks = progress, world, world.size if world else 1
         model.kernels = config.kernels
         self.parts = corpus.parts(config)
         self.streams = windows(self.parts.train, config)
@@ -82,7 +90,9 @@ class Trainer:
             self.total_steps = min(self.total_steps, config.max_steps)
         self.optimizer = optim.OPTIMIZERS[config.optimizer](model.parameters.flat, config)
         self.carried = model.initial_state(self.streams.batch_size)  # (B, S)
-        self.state = RunState(step=0, corpus=corpus.sha256, learning_rate=config.learning_rate)
+        self.state = RunState(
+            step=0, corpus=corpus.sha256, learning_rate=config.learning_rate, ranks=self.ranks
+        )
         self.guard = Guard(len(model.vocabulary))
         self.clock = Clock(0)
         for name, part in self.parts._asdict().items():
@@ -94,6 +104,8 @@ class Trainer:
                 f"{self.streams.batch_size} rows of {config.seq_length}: `batch_size` "
                 f"{config.batch_size} shrunk to {self.streams.batch_size}"
             )
+        if world:
+            say_how_rows_are_shared(self.streams.batch_size, self.ranks, progress.say)
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -125,7 +137,7 @@ class Trainer:
         finally:
             self.progress.stop()
 
-    def loop(self, shards: Shards, stop: StopRequests) -> None:
+    def loop(self, shards: Shards | Ranks, stop: StopRequests) -> None:
         """Take the steps; validate, log, save and report as each is due."""
         while not self.finished:
             try:
@@ -133,6 +145,7 @@ class Trainer:
                 score = self.validate(shards) if self.validation_due else None
             except DivergedError as error:
                 self.roll_back(error)
+                shards.send_weights()
                 continue
             self.state.elapsed = self.clock.tick()
             if score or self.finished or self.state.step % self.config.log_every == 0:
@@ -169,7 +182,7 @@ class Trainer:
 
     # -- a step and its validation ------------------------------------------------------------------
 
-    def train_step(self, shards: Shards) -> Step:
+    def train_step(self, shards: Shards | Ranks) -> Step:
         """Train on the next window of every stream.
 
         Raises:
@@ -190,9 +203,10 @@ class Trainer:
             raise
         norm = optim.global_norm(gradients)
         self.guard.check_step(state, loss, norm)
-        optim.clip(gradients, norm, config)
         rate = optim.learning_rate(config, state.step, self.total_steps, len(self.streams), state.plateaus)
         rate /= 2**state.rollbacks
+        shards.take_step(norm, rate)
+        optim.clip(gradients, norm, config)
         self.optimizer.step(gradients, rate)
         state.step += 1
         self.guard.check_weights(state, optim.global_norm(self.model.parameters.flat))
@@ -201,7 +215,7 @@ class Trainer:
         state.since_validation = _added(state.since_validation, nats)
         return Step(inputs.size, loss, norm, rate)
 
-    def validate(self, shards: Shards) -> Score | None:
+    def validate(self, shards: Shards | Ranks) -> Score | None:
         """Score the validation part; if it is the best so far, the next save keeps the model as that.
 
         Returns: the score; None if there is nothing to validate on.
@@ -280,7 +294,7 @@ class Trainer:
             state.since_log, state.since_validation = (
                 (total * window, steps) for total, steps in (state.since_log, state.since_validation)
             )
-        self.state.learning_rate = self.config.learning_rate
+        self.state.learning_rate, self.state.ranks = self.config.learning_rate, self.ranks
 
     def roll_back(self, error: DivergedError) -> None:
         """Go back to the last good validation, or the beginning, and halve the learning rate.
@@ -354,15 +368,39 @@ class Trainer:
 
     # -- how the work is shared ---------------------------------------------------------------------
 
-    def shards(self, stop: StopRequests) -> Shards:
+    def shards(self, stop: StopRequests) -> Shards | Ranks:
         """The processes that share a batch, and the activations that each keeps."""
-        config, B, say = self.config, self.streams.batch_size, self.progress.say
-        threads = choose_threads(config.threads, B, config.hidden_size)
+        config, world, B, say = self.config, self.world, self.streams.batch_size, self.progress.say
+        threads = choose_threads(
+            config.threads, B // self.ranks, config.hidden_size, world.cores if world else None
+        )
         if threads > 1 and not can_start_workers():
             say(f"`threads` {threads}: no Python interpreter is there to start workers, so one is used")
             threads = 1
-        every = recompute_every(self.model, config, B, say)
-        return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
+        on_one_machine = -(-B * (world.on_one_host if world else 1) // self.ranks)  # rows
+        every = recompute_every(self.model, config, on_one_machine, say)
+        if world is None:
+            return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
+        plan = Plan(config.seq_length, B, threads, every, config.dropout)
+        return Ranks(world, self.model, self.optimizer, config, plan, stop)
+
+
+def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) -> None:
+    """Say so if some ranks have more rows than others.
+
+    Raises:
+        ConfigError: some would have none.
+    """
+    if ranks > rows:
+        raise ConfigError(
+            f"`batch_size` {rows}: {ranks} ranks share its rows, so some would have none. Raise it, or start "
+            f"{rows} ranks at most"
+        )
+    if rows % ranks:
+        say(
+            f"`batch_size` {rows}: {ranks} ranks have {rows // ranks} or {rows // ranks + 1} rows each, and "
+            "wait for those with more"
+        )
 
 
 def windows(train: Text, config: TrainConfig) -> Streams | ShuffledWindows:

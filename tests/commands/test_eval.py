@@ -7,7 +7,7 @@ import pytest
 from conftest import PROVERB
 
 import charrnn
-from charrnn.runs.npz import read_arrays, write_arrays
+from charrnn.npz import read_arrays, write_arrays
 
 
 def test_eval_scores_the_part_asked_for(cli, run_folder, text_file):

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.commands.terminal import Writer, framed, shown, visible, wrapped
-from charrnn.runs.npz import write_arrays
-from charrnn.runs.state import model_arrays
+from charrnn.npz import write_arrays
 
 UTF8 = {"PYTHONIOENCODING": "utf-8"}
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202eevil\u2066 \ttab\n"
@@ -101,7 +100,7 @@ def evil_run(tmp_path_factory):
     model.parameters.flat[...] = 0
     tokens = model.vocabulary.encode("\x1b\x9b\u202e")
     model.parameters["b_y"][tokens] = 50
-    write_arrays(folder / "run" / "best.npz", model_arrays(model))
+    write_arrays(folder / "run" / "best.npz", model.arrays())
     return folder / "run"
 
 

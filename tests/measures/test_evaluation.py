@@ -135,8 +135,8 @@ def test_with_a_start_the_first_character_is_scored_too(model, chunk, monkeypatc
 def test_what_is_no_text_is_named(model):
     for wrong, message in [
         (lambda: charrnn.evaluate(model, ["ab", "cd"]), "text is a list"),
-        (lambda: charrnn.score_lines(model, "abc"), "lines is one text"),
-        (lambda: charrnn.score_lines(model, ["ab", 3]), r"lines\[1\] is a int"),
+        (lambda: charrnn.score_lines(model, "abc"), "lines is a str; expected a list of texts"),
+        (lambda: charrnn.score_lines(model, ["ab", 3]), r"lines\[1\] is an int"),
         (lambda: charrnn.score_lines(model, ["ab", "x"]), "does not know 'x'"),
     ]:
         with pytest.raises(charrnn.CharRNNError, match=message):

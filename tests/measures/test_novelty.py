@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.measures.novelty import LENGTHS, Novelty, found_in, novelty
-from charrnn.runs.npz import write_arrays
-from charrnn.runs.state import model_arrays
+from charrnn.npz import write_arrays
 
 NAMES = "anna\nbob\ncarla\ndora\nemil\nfrank\n"
 
@@ -157,7 +156,7 @@ def writer_of(run, token_text, tmp_path):
     model = charrnn.CharRNN(charrnn.load(run).vocabulary, 8)
     model.parameters.flat[...] = 0
     model.parameters["b_y"][model.vocabulary.encode(token_text)] = 50
-    write_arrays(tmp_path / "copy" / "best.npz", model_arrays(model))
+    write_arrays(tmp_path / "copy" / "best.npz", model.arrays())
     return tmp_path / "copy"
 
 

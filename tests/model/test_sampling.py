@@ -202,7 +202,31 @@ def test_bytes_come_out_as_text_even_when_they_are_none():
     text = model.sample("é", length=200, seed=0)
     assert text.startswith("é")
     assert "\ufffd" in text  # random bytes are not UTF-8
-    assert model.sample("é".encode(), length=200, seed=0) == text
+    blob = model.sample("é".encode(), length=200, seed=0)
+    assert blob[:2] == "é".encode()
+    assert blob.decode(errors="replace") == text
+
+
+def test_what_is_drawn_is_of_the_type_given_and_else_of_the_vocabulary():
+    of_bytes = charrnn.CharRNN(charrnn.Vocabulary.of_bytes(), 4)
+    of_text = charrnn.CharRNN(charrnn.Vocabulary.of_text("abé"), 4)
+    for model, prime, kind in (
+        (of_bytes, None, bytes),
+        (of_bytes, b"", bytes),
+        (of_bytes, b"\xff", bytes),
+        (of_bytes, "a", str),
+        (of_text, None, str),
+        (of_text, "é", str),
+        (of_text, "é".encode(), bytes),
+    ):
+        given = {} if prime is None else {"prime": prime}
+        pieces = list(model.stream(**given, length=9, seed=1))
+        assert {type(piece) for piece in pieces} == {kind}
+        drawn = model.sample(**given, length=9, seed=1)
+        assert drawn == kind().join(pieces)
+        assert drawn[: len(prime or "")] == (prime or kind())
+    assert len(of_bytes.sample(length=9)) == 9
+    assert of_text.sample("é".encode(), length=9, seed=1) == of_text.sample("é", length=9, seed=1).encode()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 
 BEFORE = Path(__file__).parent / "before"
 

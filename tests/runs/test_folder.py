@@ -10,8 +10,8 @@ from small import train
 import charrnn
 from charrnn.errors import CharRNNError, RunError
 from charrnn.files import write_whole
+from charrnn.npz import read_arrays, write_arrays
 from charrnn.runs import Note, RunFolder, find_save, is_run, read_note
-from charrnn.runs.npz import read_arrays, write_arrays
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes")

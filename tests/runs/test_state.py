@@ -7,8 +7,8 @@ from small import SETTINGS, train
 
 import charrnn
 from charrnn.errors import RunError
-from charrnn.runs.npz import read_arrays, write_arrays
-from charrnn.runs.state import RunState, Snapshot, model_arrays, model_from
+from charrnn.npz import read_arrays, write_arrays
+from charrnn.runs.state import RunState, Snapshot
 from charrnn.training.kernels import choose_kernels
 
 
@@ -27,8 +27,8 @@ def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
     vocabulary = charrnn.Corpus.from_text(text).vocabulary
     model = charrnn.CharRNN(vocabulary, 5, dtype=dtype, **form)
     path = tmp_path / "best.npz"
-    write_arrays(path, model_arrays(model))
-    again = model_from(read_arrays(path), path)
+    write_arrays(path, model.arrays())
+    again = charrnn.CharRNN.from_arrays(read_arrays(path), path)
     assert again.vocabulary == vocabulary
     assert again.dtype == dtype
     assert again.config == model.config
@@ -64,16 +64,16 @@ def test_a_model_survives_the_round_trip(tmp_path, dtype, text, form):
 )
 def test_arrays_that_make_no_model_are_refused(tmp_path, change):
     model = charrnn.CharRNN(charrnn.Corpus.from_text("ab").vocabulary, 5)
-    arrays = {name: a for name, a in (model_arrays(model) | change).items() if a is not None}
+    arrays = {name: a for name, a in (model.arrays() | change).items() if a is not None}
     with pytest.raises(RunError, match="not a model"):
-        model_from(arrays, tmp_path)
+        charrnn.CharRNN.from_arrays(arrays, tmp_path)
 
 
 def test_a_model_from_before_there_were_cells_is_one_of_tanh(tmp_path):
     model = charrnn.CharRNN(charrnn.Corpus.from_text("ab").vocabulary, 5)
-    arrays = model_arrays(model)
+    arrays = model.arrays()
     del arrays["cell"]
-    assert model_from(arrays, tmp_path).config == model.config
+    assert charrnn.CharRNN.from_arrays(arrays, tmp_path).config == model.config
 
 
 # -- saves ------------------------------------------------------------------------------------------

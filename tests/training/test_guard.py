@@ -10,7 +10,7 @@ from small import Signal, Spy, train
 
 import charrnn
 from charrnn.errors import DivergedError, Interrupted
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 from charrnn.training import trainer
 from charrnn.training.guard import Guard
 

@@ -13,8 +13,8 @@ import charrnn
 from charrnn import layers
 from charrnn.config import BenchConfig
 from charrnn.errors import ConfigError, Interrupted
+from charrnn.npz import read_arrays
 from charrnn.runs import read_note
-from charrnn.runs.npz import read_arrays
 from charrnn.training.kernels import choose_kernels
 
 BEFORE = Path(__file__).parents[1] / "runs" / "before" / "run"

@@ -9,7 +9,7 @@ from small import Signal, Spy, train
 
 import charrnn
 from charrnn.errors import Interrupted, RunError
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from small import SETTINGS, Signal, Spy, note_of, train
 
 import charrnn
-from charrnn import files
+from charrnn import files, npz
 from charrnn.errors import Interrupted, RunError
-from charrnn.runs import note, npz, read_note
-from charrnn.runs.npz import read_arrays, write_arrays
+from charrnn.npz import read_arrays, write_arrays
+from charrnn.runs import note, read_note
 from charrnn.training import Progress, shards
 
 

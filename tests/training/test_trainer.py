@@ -11,7 +11,7 @@ from small import Signal, Spy, train
 
 import charrnn
 from charrnn.errors import Interrupted, RunError, TextError, WorkerError
-from charrnn.runs.npz import read_arrays
+from charrnn.npz import read_arrays
 from charrnn.training import Progress, optim, shards
 from charrnn.training.shards import Shards
 

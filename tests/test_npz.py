@@ -9,8 +9,7 @@ from hostile import npy, npz, sealed
 import charrnn
 from charrnn.errors import RunError
 from charrnn.files import write_whole
-from charrnn.runs.npz import MEMBERS, read_arrays, write_arrays
-from charrnn.runs.state import model_from
+from charrnn.npz import MEMBERS, read_arrays, write_arrays
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_a_network_is_no_larger_than_its_arrays(tmp_path):
     nothing = npy((1 << 40, 0))
     path = npz(tmp_path / "best.npz", ("vocabulary.npy", vocabulary), ("W_aa.npy", nothing))
     with pytest.raises(RunError):
-        model_from(read_arrays(path), path)
+        charrnn.CharRNN.from_arrays(read_arrays(path), path)
 
 
 def test_names_of_members_are_never_paths(tmp_path):

@@ -1,0 +1,144 @@
+"""The ranks of an MPI job: rank 0 runs the program, the others do its jobs."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Self
+
+from charrnn.errors import ConfigError, WorkerError
+from charrnn.training.shards import available_cores, can_start_workers
+from charrnn.training.witness import Witness, join
+
+AFTER_RANK_0 = 3.0  # seconds: what is wrong on all ranks has been said by rank 0 by then, and ended the job
+
+
+class Failure(NamedTuple):
+    """The answer of a rank that could not do its job."""
+
+    message: str
+
+
+class World:
+    """The ranks of a job, of which this process is one.
+
+    A context manager: when rank 0 leaves it, for whatever reason, the others end.
+
+    Attributes:
+        rank: of this process; 0 for the one that runs the program.
+        size: how many ranks there are, N.
+        cores: for the shards of a rank: what the rank that has the fewest may use.
+        on_one_host: the most ranks that share a machine.
+        exit_code: of the program, once rank 0 knows it.
+        MPI: the module, and ``comm`` its communicator of all ranks.
+    """
+
+    def __init__(self, rank: int, size: int):
+        """Join the ranks that a launcher has started.
+
+        Raises:
+            ConfigError: there is no MPI here, or another than the launcher's.
+        """
+        self.rank, self.size, self.exit_code = rank, size, 2
+        self._busy = False  # with a job that the others may still be at
+        self.MPI = _mpi(rank, size)
+        self.comm = self.MPI.COMM_WORLD
+        host = self.comm.Split_type(self.MPI.COMM_TYPE_SHARED)
+        affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+        sharing = sum(not affinity.isdisjoint(other) for other in host.allgather(affinity))
+        self.cores: int = max(1, min(self.comm.allgather(available_cores() // sharing)))
+        self.on_one_host: int = max(self.comm.allgather(host.size))
+        self._hosts: list[str] = self.comm.allgather(socket.gethostname())
+        self._witness: Witness | None = None
+        if rank == 0 and can_start_workers() and sys.platform != "win32":
+            self._witness = Witness(self._hosts[0] if len(set(self._hosts)) > 1 else None)
+        address = self.comm.bcast(self._witness and self._witness.address)
+        self._connection = join(address, rank) if rank and address else None
+        self.comm.Barrier()  # from here on the witness knows all
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.rank == 0:
+            sys.stdout.flush()
+            if self._witness:
+                self._witness.end()
+            self.tell("end")
+            if self._busy:
+                self.comm.Abort(self.exit_code)
+
+    # -- on rank 0 ----------------------------------------------------------------------------------
+
+    def if_a_rank_dies(self, remedy: str) -> None:
+        """What to do then: a sentence, said after the one that names the rank."""
+        if self._witness:
+            self._witness.remedy(remedy)
+
+    def tell(self, job: str, *words: object) -> None:
+        """Have the others do a job that has no answer; nothing where they may still be at another."""
+        if not self._busy:
+            with self._in_touch():
+                self.comm.scatter([(job, words)] * self.size)
+
+    def share(self, job: str, words: Sequence[tuple[Any, ...]], do: Callable[..., Any]) -> list[Any]:
+        """Have each rank do a job, with words of its own; ``do`` does that of this rank.
+
+        Returns: the answers of all ranks, in their order.
+
+        Raises:
+            WorkerError: another rank could not do it, or is gone.
+            Exception: what ``do`` raises.
+        """
+        self._busy = True
+        with self._in_touch():
+            self.comm.scatter([(job, own) for own in words])
+        try:
+            answer: Any = do(*words[0])
+        except Exception as error:
+            answer = error
+        with self._in_touch():
+            answers: list[Any] = self.comm.gather(None)
+        self._busy = False
+        if isinstance(answer, Exception):
+            raise answer
+        for rank, other in enumerate(answers):
+            if isinstance(other, Failure):
+                raise WorkerError(f"rank {rank} on {self._hosts[rank]}: {other.message}")
+        return [answer, *answers[1:]]
+
+    @contextmanager
+    def _in_touch(self) -> Iterator[None]:
+        try:
+            yield
+        except self.MPI.Exception as error:
+            self._busy = True  # for ever: what the others are at is not known any more
+            raise WorkerError(f"the ranks have lost touch with one another: {error}") from None
+
+
+def _mpi(rank: int, size: int) -> Any:
+    """Import mpi4py, which starts MPI."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.threads = False
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # the second where it finds no library of MPI
+        if rank:
+            time.sleep(AFTER_RANK_0)
+        who = f"rank {rank} on {socket.gethostname()}, " if rank else ""
+        raise ConfigError(
+            f"{who}started as one of {size} ranks, needs mpi4py and an MPI ({str(error).splitlines()[0]}): "
+            "pip install 'charrnn-numpy[mpi]' mpich"
+        ) from None
+    if MPI.COMM_WORLD.size != size:
+        if rank:
+            time.sleep(AFTER_RANK_0)
+        library = MPI.Get_library_version().split("\n")[0].strip()
+        raise ConfigError(
+            f"the launcher started {size} ranks, but the MPI of mpi4py ({library}) sees "
+            f"{MPI.COMM_WORLD.size}: use the mpiexec that belongs to it"
+        )
+    return MPI
