@@ -267,15 +267,11 @@ def say_result(result: Result, config: TrainConfig, separator: str, *, raw: bool
         if loss is not None:
             say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
     say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
-<<<<<<< HEAD
     if separator:
         rngs = list(islice(generators(config.seed), AT_ONCE))
         sample = result.model.sample_documents(separator, SAMPLED, rngs)
     else:
-        sample = result.model.sample(length=SAMPLED, seed=config.seed)
-=======
-    sample = result.model.sample("", length=700, seed=config.seed)
->>>>>>> main
+        sample = result.model.sample("", length=SAMPLED, seed=config.seed)
     print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
     say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")
 

@@ -11,13 +11,9 @@ from charrnn.blas import one_blas_thread
 from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
-<<<<<<< HEAD
 from charrnn.text.documents import Documents, Text
-from charrnn.text.tokens import release
-=======
 from charrnn.text.reading import PIECE
-from charrnn.text.streams import release
->>>>>>> main
+from charrnn.text.tokens import release
 from charrnn.text.vocabulary import Tokens
 
 WARM_UP = 256  # characters that a row reads before its first scored one
@@ -140,17 +136,11 @@ def evaluate(
     T = min(int(np.diff(bounds).max()), max(1, CHUNK // model.bytes_per_step(rows)))
     with one_blas_thread():  # for products this small, threads cost more than they bring
         score = make_scorer(model, rows, T)
-<<<<<<< HEAD
-        scores = [score(piece) for piece in pieces(text, bounds, T)]
-    nats, hits = (sum(column) for column in zip(*scores, strict=True))
-    return Evaluation(n, nats / n, hits / n, documents.count if documents else None)
-=======
         nats, hits = 0.0, 0
-        for piece in pieces(tokens, rows, T):
+        for piece in pieces(text, bounds, T):
             more_nats, more_hits = score(piece)
             nats, hits = nats + more_nats, hits + more_hits
-    return Evaluation(n, nats / n, hits / n)
->>>>>>> main
+    return Evaluation(n, nats / n, hits / n, documents.count if documents else None)
 
 
 def pieces(text: Text, bounds: Array, T: int) -> Iterator[Piece]:

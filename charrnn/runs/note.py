@@ -8,12 +8,7 @@ import json
 import os
 import platform
 import sys
-<<<<<<< HEAD
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
-=======
-from dataclasses import asdict
->>>>>>> main
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 

@@ -11,13 +11,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from charrnn.config import TrainConfig
-from charrnn.errors import ConfigError, RunError, TextError, brief
-=======
-from charrnn.config import TextConfig
-from charrnn.errors import ConfigError, RunError, TextError, check_type
->>>>>>> main
+from charrnn.config import CorpusConfig, TrainConfig
+from charrnn.errors import ConfigError, RunError, TextError, brief, check_type
 from charrnn.text import tokens as caching
 from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
 from charrnn.text.documents import Documents, Text, ends_of_documents
@@ -154,7 +149,7 @@ class Corpus:
             "normalize": normalize,
             "min_count": min_count,
         }
-        TextConfig(bytes=as_bytes, glob=glob, **({} if as_bytes else how))
+        CorpusConfig(bytes=as_bytes, glob=glob, documents=documents, **({} if as_bytes else how))
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
         own: dict[str, Any] = {"val_file": bool(val_file), "test_file": bool(test_file)}
