@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from charrnn.version import __version__
-
 if TYPE_CHECKING:
     from charrnn import exchange
     from charrnn.config import GradcheckConfig, SampleConfig, TrainConfig
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Vocabulary
     from charrnn.training import Progress, train
+    from charrnn.version import __version__
 
 __all__ = [
     "CharRNN",
@@ -44,6 +43,7 @@ _PLACES = {
     "text.corpus": ("Corpus",),
     "text.vocabulary": ("Vocabulary",),
     "training": ("Progress", "train"),
+    "version": ("__version__",),
 }
 _ROOMS = ("exchange", "layers", "measures", "model", "proofs", "runs", "text", "training", "views")
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from charrnn.commands import COMMANDS
 from charrnn.commands.flags import Parser, kebab
-from charrnn.commands.terminal import as_typed, program, shown, warn
+from charrnn.commands.terminal import as_typed, program, warn
+from charrnn.display import shown
 from charrnn.errors import CharRNNError, Interrupted
 from charrnn.launcher import launched
 from charrnn.version import __version__
@@ -50,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str], world: "World | None" = None) -> int:
     """Run a command, which may share its work out over the other ranks. Returns: the exit code."""
-    args = parse(argv)
+    try:
+        args = parse(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
     args.world = world
     if world and args.command not in ("train", "bench", None):
         warn(f"{world.size} ranks were started, of which charrnn {args.command} uses one")
@@ -71,7 +75,7 @@ def run(argv: Sequence[str], world: "World | None" = None) -> int:
         return fail(args, "interrupted", 130)
     except OSError as error:
         if error.filename is None:  # it was our output that could not be written: do not try again
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, AttributeError):  # not every output is a file
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader has gone: charrnn sample … | head
             return 141

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.commands.flags import Commands, add_command, add_json, add_settings, given, path
-from charrnn.commands.terminal import layers_checked, say, width
+from charrnn.commands.terminal import layers_checked, say
 from charrnn.config import DeriveConfig, flag
+from charrnn.display import width
 from charrnn.errors import ConfigError, brief
 from charrnn.files import write_output
 

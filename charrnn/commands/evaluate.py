@@ -22,9 +22,10 @@ from charrnn.commands.flags import (
     add_unknown,
     given,
 )
-from charrnn.commands.terminal import say, visible
+from charrnn.commands.terminal import say
 from charrnn.commands.texts import read_corpus, reading_of, text_of_run
 from charrnn.config import CorpusConfig, TextConfig, flag
+from charrnn.display import visible
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import Score, evaluate, losses

@@ -14,8 +14,9 @@ from typing import Any, Literal, NoReturn, TypeAlias, get_args, get_origin
 from pydantic import Field
 
 from charrnn.commands import COMMANDS
-from charrnn.commands.terminal import as_typed, program, shown
+from charrnn.commands.terminal import as_typed, program
 from charrnn.config import Settings, flag
+from charrnn.display import shown
 from charrnn.errors import QUOTED, brief
 from charrnn.files import file_name
 

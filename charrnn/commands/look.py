@@ -27,9 +27,10 @@ from charrnn.commands.flags import (
     given,
     path,
 )
-from charrnn.commands.terminal import say, visible, warn, width, wrapped
+from charrnn.commands.terminal import say, warn, wrapped
 from charrnn.commands.texts import parts_of_run, read_given
 from charrnn.config import Positive, Whole
+from charrnn.display import visible, width
 from charrnn.errors import ConfigError, RunError, TextError
 from charrnn.model import CharRNN
 from charrnn.runs import Note, find_save, load, read_note

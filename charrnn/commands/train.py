@@ -10,8 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from charrnn.commands import gradcheck
 from charrnn.commands.flags import (
     Commands,
@@ -23,7 +21,7 @@ from charrnn.commands.flags import (
     part_of,
     path,
 )
-from charrnn.commands.terminal import as_typed, framed, program, say, shown, wrapped
+from charrnn.commands.terminal import as_typed, program, say, wrapped
 from charrnn.commands.texts import (
     default_out,
     read_corpus,
@@ -32,6 +30,7 @@ from charrnn.commands.texts import (
     text_to_train_on,
 )
 from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig, flag
+from charrnn.display import framed, shown
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.launcher import relaunch
@@ -40,7 +39,8 @@ from charrnn.model.sampling import generators
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
-from charrnn.training import Progress, Result, train_in
+from charrnn.training import Result, train_in
+from charrnn.training.bar import Bar
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.shards import within_cores
 from charrnn.training.world import World
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
                 init_from=args.init_from,
                 keep_vocabulary=args.keep_vocabulary,
                 allow_changed_corpus=args.allow_changed_corpus,
-                progress=Bar(raw=args.raw),
+                progress=Bar(disable=None, raw=args.raw, words=as_typed),
                 world=args.world,
             )
         except Interrupted as stopped:
@@ -274,57 +274,3 @@ def say_result(result: Result, config: TrainConfig, separator: str, *, raw: bool
         sample = result.model.sample("", length=SAMPLED, seed=config.seed)
     print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
     say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")
-
-
-class Bar(Progress):
-    """A Progress on the terminal: a bar on standard error, lines on standard output."""
-
-    def __init__(self, *, raw: bool = False):
-        """``raw``: samples are printed as they are."""
-        self.raw = raw
-
-    def start(self, characters: int, total: int) -> None:
-        self._loss = math.nan
-        self._bar = tqdm(
-            total=total,
-            initial=characters,
-            unit="char",
-            unit_scale=True,
-            dynamic_ncols=True,
-            smoothing=0.1,
-            disable=None,  # where standard error is not a terminal
-        )
-
-    def compiling(self, begun: bool) -> None:
-        self._bar.set_description_str("compiling" if begun else "")
-
-    def step(self, characters: int, loss: float) -> None:
-        self._loss = loss if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * loss
-        bits = self._loss / math.log(2)
-        self._bar.set_postfix_str(f"loss {self._loss:.3f}, {bits:.3f} bits/char", refresh=False)
-        self._bar.update(characters)
-
-    def evaluated(self, step: int, epoch: float, loss: float, val_loss: float, best: bool) -> None:
-        self.say(
-            f"epoch {epoch:6.2f}  step {step:7,}  train {loss:.4f}  val {val_loss:.4f} nats "
-            f"({val_loss / math.log(2):.3f} bits){'  best' if best else ''}"
-        )
-
-    def went_back(self, characters: int) -> None:
-        self._loss = math.nan
-        self._bar.n = characters
-        self._bar.refresh()
-
-    def sampled(self, text: str) -> None:
-        self._write(f"\n{framed(text if self.raw else shown(text, sys.stdout))}\n")
-
-    def say(self, text: str) -> None:
-        self._write(shown(as_typed(text), sys.stdout))
-
-    def _write(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
-
-    def stop(self) -> None:
-        with suppress(OSError):  # there may be no terminal any more
-            self._bar.close()

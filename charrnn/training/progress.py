@@ -1,8 +1,10 @@
 """Progress: what is told of a run while it trains."""
 
+OFTEN = 0.5  # seconds between two lines or two saves: what comes sooner matters to nobody
+
 
 class Progress:
-    """Shows nothing; the command line's draws a bar."""
+    """What is told of a run while it trains. This one shows nothing; a subclass has the methods it needs."""
 
     def start(self, characters: int, total: int) -> None:
         """Training begins, or continues: so many characters of the total have been trained on."""

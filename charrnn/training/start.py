@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
-from charrnn.errors import ConfigError, RunError, check_type
+from charrnn.errors import ArgumentError, ConfigError, RunError, check_type
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.network import shapes
@@ -22,6 +22,7 @@ from charrnn.runs.note import CONFIG, InitFrom, path_from
 from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus, in_the_words_of
 from charrnn.text.vocabulary import named
+from charrnn.training.bar import Bar
 from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
@@ -65,7 +66,7 @@ def train(
     init_from: str | Path | None = None,
     keep_vocabulary: bool = False,
     allow_changed_corpus: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Result:
     """Train a network on a text and keep it in the folder ``out``.
 
@@ -79,7 +80,7 @@ def train(
             learned is kept; new characters start afresh, and those that are not in this text are dropped.
         keep_vocabulary: with ``init_from``: keep those too.
         allow_changed_corpus: resume on another text than the run's, which must have no new characters.
-        progress: is told what happens.
+        progress: is told what happens; True shows a bar, and prints a line for each validation.
 
     Raises:
         ArgumentError: an argument is of another type.
@@ -96,6 +97,10 @@ def train(
     check_type("out", out, str | Path, "the name of a folder")
     check_type("resume", resume, bool | str, "True, or the name of a save")
     check_type("init_from", init_from, str | Path | None, "the folder of a run")
+    if isinstance(progress, bool):
+        progress = Bar() if progress else None
+    if not (progress is None or hasattr(progress, "evaluated")):
+        raise ArgumentError("progress", progress, "True, or a charrnn.Progress")
     if resume and overwrite:
         raise ConfigError("resume and overwrite: a run can be continued or replaced, not both")
     if resume and init_from is not None:

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from charrnn import Corpus, TrainConfig, train
-from charrnn.commands.train import Bar
 
 COMMON = {
     "seq_length": 128,
@@ -64,7 +63,7 @@ def main(name: str, path: str, *words: str) -> None:
     out = Path(
         "runs", "-".join(["learning", name, *(f"{flag[2:]}-{value}" for flag, value in flags.items())])
     )
-    result = train(corpus, config, out, overwrite=True, progress=Bar())
+    result = train(corpus, config, out, overwrite=True, progress=True)
     test = "" if result.test_loss is None else f", test {result.test_loss:.4f}"
     print(
         f"{name}: {len(corpus):,} characters, {len(corpus.vocabulary)} symbols, "

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn.commands.terminal import Writer, framed, shown, visible, wrapped
+from charrnn.commands.terminal import Writer, wrapped
+from charrnn.display import framed, shown, visible
 from charrnn.npz import write_arrays
 
 UTF8 = {"PYTHONIOENCODING": "utf-8"}
