@@ -7,7 +7,15 @@ file and config.json are all read through these models. Settings never change on
 import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from charrnn.errors import ConfigError, brief
 from charrnn.files import file_name
@@ -115,6 +123,16 @@ Threads = Literal["auto"] | Positive
 FileName = Annotated[str, AfterValidator(lambda word: word and file_name(word))]
 
 
+def several(value: Any) -> Any:
+    """One text where several can be given."""
+    return (value,) if isinstance(value, str | bytes) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(several)]
+Pattern = Annotated[str, Field(max_length=1000)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(several), Field(min_length=1, max_length=100)]
+
+
 class TextConfig(Settings):
     """Reading the text."""
 
@@ -129,7 +147,9 @@ class TextConfig(Settings):
     min_count: Positive = Field(
         default=1, description="drop the characters that occur less often than this in the text"
     )
-    glob: str = Field(default="*.txt", max_length=1000, description="which files of a folder to read")
+    glob: Patterns = Field(
+        default=("*.txt",), description="which files of a folder to read; several may be given"
+    )
 
     @model_validator(mode="after")
     def _bytes_are_bytes(self) -> "TextConfig":
@@ -366,7 +386,8 @@ class SampleSettings(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    stop: str
+    stop: str | tuple[str, ...] | list[str]
+    forbid: str
     seed: int | None
 
 
@@ -381,7 +402,12 @@ class SampleConfig(Settings):
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="draw from the likeliest characters that hold this mass"
     )
-    stop: str = Field(default="", description="end when this text has been drawn; it is not printed")
+    stop: Texts = Field(
+        default=(),
+        description="end when this text has been drawn, which is no part of the sample; of several the first "
+        "that comes",
+    )
+    forbid: str = Field(default="", description="characters that are never drawn")
     seed: Seed | None = Field(default=None, description="same seed, same text (default: another each time)")
 
 

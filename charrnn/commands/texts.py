@@ -7,6 +7,7 @@ else is opened. Nothing is written but in the run's folder and where this comman
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +27,15 @@ from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
+from charrnn.text.cleaning import dropped_in_words
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
 from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
-from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_in, natural
+from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_matching
 from charrnn.text.tokens import TOKENS, token_file_name
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Tokens, Vocabulary
 
+ESCAPE = re.compile(r"\\(?:([nt\\])|x([0-9a-fA-F]{2}))")
 SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the run's, are looked for
 
 # -- what a user names ------------------------------------------------------------------------------
@@ -76,6 +79,48 @@ def read_given(source: Path | BinaryIO, limit: int, run: Path, model: CharRNN) -
         warn(f"{where}: {remark}")
     note_other_form(text, where, model)
     return text
+
+
+def read_typed(text: str, where: str, model: CharRNN, *, escapes: bool) -> str:
+    r"""Read a text that was typed on the command line, in which \n, \t, \\ and \xNN may be escapes.
+
+    They are if ``escapes`` is set, or if the model does not know the text as it was typed. \xNN is a
+    character, or for a model of bytes a byte.
+    """
+    if not ESCAPE.search(text) and not (escapes and "\\" in text):
+        return text
+    if escapes and "\\" in ESCAPE.sub("", text):
+        raise ConfigError(
+            f"{where} {brief(text)}: the escapes are \\n, \\t, \\\\ and \\xNN; found another one"
+        )
+    if not escapes:
+        if not model.vocabulary.lacking(text):
+            return text
+        warn(f"{where} {brief(text)}: read with its escapes, as the model does not know it as typed")
+    is_bytes = model.vocabulary.is_bytes
+
+    def meant(found: re.Match[str]) -> str:
+        if not found[2]:
+            return {"n": "\n", "t": "\t", "\\": "\\"}[found[1]]
+        code = int(found[2], 16)
+        return chr(0xDC00 + code if is_bytes and code > 127 else code)  # as surrogateescape has bytes
+
+    return ESCAPE.sub(meant, text)
+
+
+def encode_given(
+    text: str | bytes, where: str, model: CharRNN, *, ignore_unknown: bool
+) -> tuple[Tokens, dict[str, int]]:
+    """Encode a text that a command was given. Returns: and the characters dropped, with their counts.
+
+    They are printed in a note.
+    """
+    dropped = model.vocabulary.lacking(text) if ignore_unknown else {}
+    if dropped:
+        characters = [(ord(character), count) for character, count in dropped.items()]
+        why = "the model does not know"
+        warn(f"{where}: {dropped_in_words(characters, sum(dropped.values()), len(dropped), why)}")
+    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), dropped
 
 
 def note_other_form(text: str, where: str, model: CharRNN) -> None:
@@ -218,7 +263,7 @@ def text_of_run(
         how: dict[str, Any] = {"sha256": kept.sha256, "size": kept.size, "between": kept.between}
         how |= {"vocabulary": vocabulary, "cache": cache, "summary": summary}
         corpus = read_corpus(sources, reading, **how)
-        return replace(corpus, name=kept.name, sources=(), glob=kept.glob)
+        return replace(corpus, name=kept.name, sources=(), glob=tuple(kept.glob))
     except (ConfigError, TextError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)  # without a path as long as a stranger likes
         raise RunError(
@@ -245,7 +290,7 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
             raise TextError(f"its source {name!r:.200} is more than {DEPTH} folders deep")
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
             raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
-        below_it = sorted(files_in(path, kept.glob, links=False), key=natural) if path.is_dir() else [path]
+        below_it = files_matching(path, kept.glob, links=False) if path.is_dir() else [path]
         files |= dict.fromkeys(below_it)
     if not files:
         raise TextError("it has no source")

@@ -11,6 +11,7 @@ from charrnn.blas import one_blas_thread
 from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.sampling import nats_of
 from charrnn.text.documents import Documents, Text
 from charrnn.text.reading import PIECE
 from charrnn.text.tokens import release
@@ -235,8 +236,6 @@ def _fill(model: CharRNN, texts: Sequence[Tokens], before: Array, nats: Sequence
             piece = np.concatenate((lead, text[at : at + steps + 1 - len(lead)].astype(np.intp)))
             read[: len(piece), row] = piece
         logits, state = model.logits(read[:-1], state, space)
-        logits = logits - logits.max(axis=-1, keepdims=True).astype(float)
-        right = np.take_along_axis(logits, read[1:, :, np.newaxis], axis=-1)[..., 0]
-        cost = np.log(np.exp(logits, out=logits).sum(axis=-1)) - right  # (T, B)
+        costs = nats_of(logits, read[1:])  # (T, B)
         for row, of_text in enumerate(nats):
-            of_text[t : t + steps] = cost[: max(0, len(of_text) - t), row]
+            of_text[t : t + steps] = costs[: max(0, len(of_text) - t), row]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
-from charrnn.config import BEFORE_KERNELS, SEPARATOR_LENGTH, TrainConfig
+from charrnn.config import BEFORE_KERNELS, SEPARATOR_LENGTH, Pattern, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
 from charrnn.npz import open_plain
@@ -39,6 +39,13 @@ def _name(value: object) -> str:
 
 Name = Annotated[str, PlainValidator(_name)]
 Separator = Annotated[str, Field(max_length=SEPARATOR_LENGTH)]
+
+
+def one_in_a_list(value: object) -> object:
+    """One pattern, as earlier versions noted it."""
+    return [value] if isinstance(value, str) else value
+
+
 Word = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # a SHA-256 in hexadecimal
@@ -69,7 +76,7 @@ class CorpusNote(Noted):
     documents: Separator = ""
     val_file: bool = False  # the last sources are parts of their own
     test_file: bool = False
-    glob: str = Field(default="*.txt", max_length=1000)
+    glob: Annotated[list[Pattern], BeforeValidator(one_in_a_list)] = Field(default=["*.txt"], max_length=100)
 
     @property
     def reading(self) -> Reading:
@@ -125,7 +132,7 @@ class Note(Noted):
             "bytes": reading.encoding is None,
             **{key: value for key, value in asdict(reading).items() if value is not None},
             "sources": [path if path == STDIN else path_from(run, path) for path in corpus.sources],
-            "glob": corpus.glob,
+            "glob": list(corpus.glob),
         }
         if corpus.cache and cache.name == token_file_name(corpus.sha256, reading):
             noted["cache_dir"] = path_from(run, cache.parent)

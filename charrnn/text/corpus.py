@@ -61,7 +61,7 @@ class Corpus:
         reading: how the bytes became characters.
         sizes: of each file, in bytes.
         sources: the absolute paths it was read from, - for standard input; none for a text from Python.
-        glob: the files of folders that were read.
+        glob: which files of folders were read.
         cache: the token file that holds the tokens; empty if none does.
         found: what was found in the text, where that is known.
     """
@@ -75,7 +75,7 @@ class Corpus:
     reading: Reading = TEXT
     sizes: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
-    glob: str = "*.txt"
+    glob: tuple[str, ...] = ("*.txt",)
     cache: str = ""
     found: Found | None = None
 
@@ -92,7 +92,7 @@ class Corpus:
         documents: str = "",
         val_file: str | Path = "",
         test_file: str | Path = "",
-        glob: str = "*.txt",
+        glob: str | Sequence[str] = "*.txt",
         vocabulary: Vocabulary | None = None,
         ignore_unknown: bool = False,
         cache: Path | None = None,
@@ -121,7 +121,7 @@ class Corpus:
             documents: what ends a document: ``line``, ``blank-line`` (one or more), ``file``, or any text;
                 nothing if the text is one. It is added to a file that does not end with it.
             val_file, test_file: files that ``split`` makes parts of their own.
-            glob: which files of a folder to read; ``**`` is any number of folders.
+            glob: which files of a folder to read, a pattern or several; ``**`` is any number of folders.
             vocabulary: use this one instead of the text's own. Tokens of another one are not cached.
             ignore_unknown: drop the characters that a given vocabulary lacks.
             cache: the token file, or a folder of token files, each named after its text's hash.
@@ -149,12 +149,13 @@ class Corpus:
             "normalize": normalize,
             "min_count": min_count,
         }
-        CorpusConfig(bytes=as_bytes, glob=glob, documents=documents, **({} if as_bytes else how))
+        settings: dict[str, Any] = {"bytes": as_bytes, "glob": glob, **({} if as_bytes else how)}
+        globs = CorpusConfig(documents=documents, **settings).glob
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
         own: dict[str, Any] = {"val_file": bool(val_file), "test_file": bool(test_file)}
         reading = replace(reading, documents=documents, **own)
-        sources = find_files(paths, glob)
+        sources = find_files(paths, globs)
         name = corpus_name(paths)
         where = describe(paths[0]) if len(paths) == 1 else f"{len(sources)} files"
         for part in (val_file, test_file):
@@ -191,7 +192,7 @@ class Corpus:
             reading=reading,
             sizes=file.origin.sizes,
             sources=tuple(map(source_of, paths)),
-            glob=glob,
+            glob=globs,
             cache=str(caching.place(cache, file.origin).absolute()) if cache and mapped(file.tokens) else "",
             found=file.found,
         ).with_notes(notes)

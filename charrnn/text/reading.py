@@ -28,7 +28,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
 from charrnn.text.cleaning import Found, clean
 from charrnn.text.encodings import decode_pieces
 
@@ -58,8 +58,8 @@ def silent(what: str, total: int | None) -> AbstractContextManager[Callable[[int
 # -- what is named ----------------------------------------------------------------------------------
 
 
-def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | str]:
-    """List the files that ``paths`` name, in that order; those of a folder, searched with ``glob``, by name.
+def find_files(paths: Iterable[str | Path], globs: Sequence[str] = ("*.txt",)) -> list[Path | str]:
+    """List the files that ``paths`` name, in that order; those of a folder that match ``globs``, by name.
 
     Names are compared as people order them, ch2 before ch10. A file that is named twice is listed twice. The
     word ``-`` is standard input, which can be read once; a file of that name is ``Path("-")``.
@@ -70,9 +70,10 @@ def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | 
         if name == STDIN:
             files += [STDIN] if STDIN not in files else []
         elif path.is_dir():
-            found = each_once(sorted(files_in(path, glob), key=natural))
+            found = each_once(files_matching(path, globs))
             if not found:
-                raise TextError(f"{path}: no file in this folder matches {glob!r:.200}. See `glob`")
+                patterns = brief(" or ".join(map(repr, globs)))
+                raise TextError(f"{path}: no file in this folder matches {patterns}. See `glob`")
             files += found
         elif path.is_file() or path.is_fifo():
             files.append(path)
@@ -104,6 +105,11 @@ def each_once(files: list[Path]) -> list[Path]:
             kept.append(path)
             real.add(target)
     return kept
+
+
+def files_matching(folder: Path, globs: Iterable[str], *, links: bool = True) -> list[Path]:
+    """List the files of a folder that match one of the patterns, by name; the rest is as in ``files_in``."""
+    return sorted({path for glob in globs for path in files_in(folder, glob, links=links)}, key=natural)
 
 
 def files_in(folder: Path, glob: str, *, links: bool = True) -> Iterator[Path]:

@@ -350,9 +350,9 @@ class Trainer:
         if separator:
             rngs = [np.random.default_rng([*seed, number]) for number in range(SAMPLE_DOCUMENTS)]
             return self.model.sample_documents(separator, SAMPLE_LENGTH, rngs)
-        rng = np.random.default_rng(seed)
-        (text,) = self.model.draw_many(self.corpus.tokens[:0], SampleConfig(length=SAMPLE_LENGTH), [rng])
-        return self.model.vocabulary.decode(text)
+        config, rng = SampleConfig(length=SAMPLE_LENGTH), np.random.default_rng(seed)
+        (sample,) = self.model.draw_many(self.corpus.tokens[:0], config, [rng])
+        return self.model.vocabulary.decode(sample.tokens)
 
     def say_if_finished(self) -> None:
         """Say so if a resumed run is complete already."""
