@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -304,6 +304,13 @@ def parts_of_run(run: Path, model: CharRNN, remedy: str) -> Parts:
     note = read_note(run)
     corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
     return corpus.parts(note.settings)
+
+
+def separator_of(run: Path) -> str:
+    """What ends a document that the model of a run writes; nothing if its text is one, or no note says so."""
+    with suppress(RunError):
+        return read_note(run).corpus.reading.separator
+    return ""
 
 
 def training_part(run: Path, model: CharRNN) -> Text:

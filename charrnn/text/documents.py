@@ -112,6 +112,12 @@ class Documents:
 Text: TypeAlias = Tokens | Documents
 
 
+def begun(prime: Tokens, separator: Tokens) -> Tokens:
+    """What is read of a text that is continued: the separator's last character, and the document begun."""
+    ends = ends_of_documents(prime, separator, 0, len(prime))
+    return np.concatenate([separator[-1:], prime[ends[-1] if len(ends) else 0 :]])
+
+
 def ends_of_documents(tokens: Tokens, separator: Tokens, start: int, stop: int) -> Places:
     """Where documents end between two places of a text, each after its separator (k,).
 

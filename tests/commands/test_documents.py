@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import TINY
 
+import charrnn
+
 WORDS = ["the", "fox", "who", "asked", "twice", "was", "answered", "once", "hen", "never", "knew", "all"]
 NAMES = [a + b for a in WORDS for b in WORDS]
 
@@ -149,3 +151,45 @@ def test_a_run_finds_its_own_files_in_its_folder(cli, tmp_path):
     before = records(cli("eval", out, "--json"))
     (out / "tokens.bin").unlink()
     assert records(cli("eval", out, "--json")) == before
+
+
+@pytest.fixture(scope="module")
+def learned(names, tmp_path_factory):
+    """A run that has learned how names begin and end."""
+    out = tmp_path_factory.mktemp("learned") / "run"
+    corpus = charrnn.Corpus.from_files(names, documents="line")
+    config = charrnn.TrainConfig(hidden_size=48, seq_length=16, batch_size=4, epochs=40, learning_rate=0.01)
+    charrnn.train(corpus, config, out)
+    return out
+
+
+def test_documents_are_drawn_from_their_beginning_to_their_end(cli, learned):
+    drawn = cli("sample", learned, "--num-samples", 40, "--seed", 1)
+    assert (drawn.code, drawn.err) == (0, "")
+    names = drawn.out.split("\n")
+    assert names.pop() == ""
+    assert len(names) == 40
+    assert sum(name in NAMES for name in names) > 30
+    one = cli("sample", learned, "--seed", 1)
+    assert one.out == names[0]
+    found = records(cli("sample", learned, "--num-samples", 40, "--seed", 1, "--format", "jsonl"))
+    assert [record["text"] for record in found] == names
+    assert all(record["ended"] for record in found)
+    primed = cli("sample", learned, "--num-samples", 9, "--seed", 2, "--prime", "hen").out.splitlines()
+    assert all(name.startswith("hen") for name in primed)
+    assert sum(name in NAMES for name in primed) > 5
+    after_others = cli("sample", learned, "--num-samples", 9, "--seed", 2, "--prime", "all\nfox\nhen").out
+    assert after_others.replace("all\nfox\n", "") == "".join(name + "\n" for name in primed)
+    cut = cli("sample", learned, "--length", 2)
+    assert cut.err == "cut at --length 2, before the document ended\n"
+    assert "lines are copies" in cli("sample", learned, "--num-samples", 9, "--novelty").err
+
+
+def test_drawn_files_are_parted_by_newlines(cli, tmp_path):
+    for i, name in enumerate(NAMES):
+        (tmp_path / f"{i}.txt").write_text(name)
+    out = tmp_path / "run"
+    assert cli("train", tmp_path, "--documents", "file", "--out", out, "--epochs", 9, *TINY).code == 0
+    drawn = cli("sample", out, "--num-samples", 5, "--length", 40)
+    assert drawn.out.count("\n") == 5
+    assert "\x03" not in drawn.out
