@@ -43,6 +43,7 @@ BEFORE_KERNELS = {"kernels": "numpy"}
 # Defaults of an optimiser's own, where they differ from those of adam.
 DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
+SEPARATOR_LENGTH = 100  # characters of what ends a document
 MISTAKES = 8  # that are named: a file of a megabyte may have tens of thousands, and each takes a search
 
 # What makes a run the run it is: only another run can have it otherwise.
@@ -62,6 +63,7 @@ FIXED_ON_RESUME = (
     "momentum",
     "val_fraction",
     "test_fraction",
+    "shuffle_documents",
     "seed",
 )
 
@@ -118,6 +120,7 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]  # beyond it, arithmetic on arrays
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**128)]
 Threads = Literal["auto"] | Positive
+FileName = Annotated[str, AfterValidator(lambda word: word and file_name(word))]
 
 
 def several(value: Any) -> Any:
@@ -156,10 +159,25 @@ class TextConfig(Settings):
         return self
 
 
+class CorpusConfig(TextConfig):
+    """Documents, and parts of one's own."""
+
+    documents: str = Field(
+        default="",
+        max_length=SEPARATOR_LENGTH,
+        description="what ends a document: line, blank-line, file, or any text; the state is reset where one "
+        "begins, and parts are cut between two (default: the text is one)",
+    )
+    val_file: FileName = Field(
+        default="", description="a file to validate on, in place of a part of the text"
+    )
+    test_file: FileName = Field(default="", description="a file to test on, in place of a part of the text")
+
+
 class CacheConfig(Settings):
     """The encoded text."""
 
-    cache_dir: Annotated[str, AfterValidator(lambda word: word and file_name(word))] = Field(
+    cache_dir: FileName = Field(
         default="",
         description="folder to keep it in, under a name made from the text's hash, so that runs on one text "
         "share it (default: the run's own folder)",
@@ -297,6 +315,10 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     val_fraction: float = Field(default=0.05, ge=0, lt=1, description="part of the text to validate on")
     test_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
+    )
+    shuffle_documents: bool = Field(
+        default=True,
+        description="with --documents: shuffle them once, by the seed, before parts are cut",
     )
     seed: Seed = Field(default=0, description="of all that is random: same seed, same run")
     threads: Threads = Field(

@@ -24,13 +24,22 @@ from charrnn.commands.flags import (
     given,
 )
 from charrnn.commands.terminal import Writer, warn
-from charrnn.commands.texts import encode_given, note_other_form, read_given, read_typed, training_part
+from charrnn.commands.texts import (
+    encode_given,
+    note_other_form,
+    read_given,
+    read_typed,
+    separator_of,
+    training_part,
+)
 from charrnn.config import Positive, SampleConfig, setting
 from charrnn.errors import TextError
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import Sample, generators
 from charrnn.runs import find_save, load
+from charrnn.text.documents import begun
+from charrnn.text.reading import END_OF_TEXT
 from charrnn.text.vocabulary import Tokens
 
 AT_ONCE = 64  # texts of one drawing
@@ -103,7 +112,13 @@ def run(args: argparse.Namespace) -> int:
     text = read_prime(args.prime, folder, model, escapes=args.escapes)
     prime, _ = encode_given(text, "--prime", model, ignore_unknown=args.ignore_unknown)
     learned = training_part(folder, model) if args.novelty else None
-    output = Output(model, prime, config, Writer(sys.stdout, raw=args.raw), keep=args.novelty)
+    start = prime
+    if separator := separator_of(folder):
+        start = begun(prime, model.vocabulary.encode(separator))
+        parting = "\n" if separator == END_OF_TEXT and config.format == "text" else None
+        by_document = {"stop": (*config.stop, separator), "separator": config.separator or parting}
+        config = config.model_copy(update=by_document)
+    output = Output(model, prime, start, config, Writer(sys.stdout, raw=args.raw), keep=args.novelty)
     with one_blas_thread():
         if config.num_samples == 1 and config.format == "text":
             output.stream_one()
@@ -164,6 +179,8 @@ class Output:
     """The texts as they are drawn and written.
 
     Attributes:
+        prime: what each text continues.
+        start: what is read of it, and before it.
         keep: whether ``texts`` are kept.
         texts: the characters of each.
         stops: what ended each; empty if it was cut at ``length``.
@@ -171,6 +188,7 @@ class Output:
 
     model: CharRNN
     prime: Tokens
+    start: Tokens
     config: SampleSettings
     writer: Writer
     keep: bool
@@ -180,7 +198,7 @@ class Output:
     def stream_one(self) -> None:
         """Write one text, each character as it is drawn."""
         decode, text = self.model.vocabulary.decode_bytes, list[int]()
-        drawn = self.model.draw(self.prime, self.config)
+        drawn = self.model.draw(self.start, self.config)
         self.writer.write(decode(self.prime))
         while True:
             try:
@@ -203,7 +221,7 @@ class Output:
         for first in range(0, self.config.num_samples, AT_ONCE):
             count = min(AT_ONCE, self.config.num_samples - first)
             of_each = list(islice(rngs, count))
-            samples = self.model.draw_many(self.prime, self.config, of_each, score=is_json)
+            samples = self.model.draw_many(self.start, self.config, of_each, score=is_json)
             for index, sample in enumerate(samples, first):
                 blob = self.record(index, sample) if is_json else self.text(sample)
                 self.writer.write(blob)
@@ -250,7 +268,8 @@ class Output:
         words = [*map(str, cut[:NAMED]), *([f"{len(cut) - NAMED:,} more"] if len(cut) > NAMED else [])]
         texts = f": text{'s' * (len(cut) > 1)} {listed(words)} of {len(self.stops):,}"
         several = texts if len(self.stops) > 1 else ""
-        warn(f"cut at --length {self.config.length:,}, before any --stop came{several}")
+        awaited = "any --stop came" if self.start is self.prime else "the document ended"
+        warn(f"cut at --length {self.config.length:,}, before {awaited}{several}")
 
 
 def in_words(report: Novelty, unit: str) -> str:

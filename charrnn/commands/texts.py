@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
 from charrnn.commands.terminal import warn
-from charrnn.config import TextConfig, flag
+from charrnn.config import CorpusConfig, flag
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
 from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
@@ -29,6 +29,7 @@ from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.cleaning import dropped_in_words
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
+from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
 from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_matching
 from charrnn.text.tokens import TOKENS, token_file_name
@@ -156,7 +157,7 @@ def text_to_train_on(
     args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, folder: RunFolder
 ) -> Corpus:
     """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text."""
-    reading, out, cache = part_of(settings, TextConfig), folder.path, folder.tokens
+    reading, out, cache = part_of(settings, CorpusConfig), folder.path, folder.tokens
     how: dict[str, Any]
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
@@ -171,6 +172,10 @@ def text_to_train_on(
             return read_corpus(args.corpus, reading, summary=False, **how)
         return read_corpus(args.corpus, reading, cache=cache, summary=False)
     must_be_read_alike(reading, kept)
+    for name in ("val_file", "test_file"):
+        if bool(reading[name]) != (getattr(kept, name) and bool(args.corpus)):
+            has = "has one: give it" if getattr(kept, name) else "has none: leave it out"
+            raise ConfigError(f"{flag(name)}: beside CORPUS, a run that {has}; without CORPUS, none is read")
     if not args.corpus:
         if args.allow_changed_corpus:
             raise ConfigError("--allow-changed-corpus: name the CORPUS to resume with")
@@ -206,7 +211,7 @@ def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
         raise ConfigError(f"--bytes: this run reads its text as {'bytes' if kept.bytes else 'characters'}")
     if not kept.bytes and check_encoding(reading["encoding"]) != check_encoding(kept.encoding):
         raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {kept.encoding}")
-    for name in () if kept.bytes else ("newlines", "normalize", "min_count"):
+    for name in ("documents", *(() if kept.bytes else ("newlines", "normalize", "min_count"))):
         if reading[name] != getattr(kept, name):
             raise ConfigError(f"{flag(name)} {reading[name]}: this run has {getattr(kept, name)}")
 
@@ -214,7 +219,7 @@ def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
 def reading_of(kept: CorpusNote, named: Sequence[str] = ()) -> dict[str, Any]:
     """Return how the text of a run is read; the pattern it notes is not used on the folders ``named``."""
     names = ["bytes"] if kept.bytes else ["encoding", "newlines", "normalize", "min_count"]
-    return {name: getattr(kept, name) for name in names + ([] if named else ["glob"])}
+    return {name: getattr(kept, name) for name in [*names, "documents", *([] if named else ["glob"])]}
 
 
 def text_of_run(
@@ -252,6 +257,9 @@ def text_of_run(
             reasons.append(str(error))
     try:
         sources = sources_in(run, kept)
+        for name in ("test_file", "val_file"):
+            if getattr(kept, name):
+                reading[name] = sources.pop()
         how: dict[str, Any] = {"sha256": kept.sha256, "size": kept.size, "between": kept.between}
         how |= {"vocabulary": vocabulary, "cache": cache, "summary": summary}
         corpus = read_corpus(sources, reading, **how)
@@ -295,9 +303,16 @@ def parts_of_run(run: Path, model: CharRNN, remedy: str) -> Parts:
     """Find the text that a run was trained on, in its three parts; ``remedy`` as in ``text_of_run``."""
     note = read_note(run)
     corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
-    return corpus.split(note.settings.val_fraction, note.settings.test_fraction)
+    return corpus.parts(note.settings)
 
 
-def training_part(run: Path, model: CharRNN) -> Tokens:
+def separator_of(run: Path) -> str:
+    """What ends a document that the model of a run writes; nothing if its text is one, or no note says so."""
+    with suppress(RunError):
+        return read_note(run).corpus.reading.separator
+    return ""
+
+
+def training_part(run: Path, model: CharRNN) -> Text:
     """Return what a run was trained on, for ``charrnn sample --novelty``."""
     return parts_of_run(run, model, "Leave out --novelty, or name it: ").train

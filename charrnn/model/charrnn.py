@@ -307,6 +307,18 @@ class CharRNN(Network):
             samples.append(Sample(text[:length], stop, nats))
         return samples
 
+    def sample_documents(self, separator: str, length: int, rngs: Sequence[np.random.Generator]) -> str:
+        """Several documents, each drawn from its beginning to the separator; their first characters.
+
+        Arguments:
+            separator: what ends each document that the model has learned from.
+            length: how many characters.
+            rngs: a generator for each document.
+        """
+        before = self.vocabulary.encode(separator)[-1:]
+        drawn = self.draw_many(before, SampleConfig(length=length, stop=(separator,)), rngs)
+        return "".join(self.vocabulary.decode(sample.tokens + sample.stop) for sample in drawn)[:length]
+
     def _start(self, prime: Tokens) -> Tokens:
         return prime if len(prime) else self.vocabulary.encode("\n", ignore_unknown=True)
 

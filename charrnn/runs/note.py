@@ -8,14 +8,14 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
-from charrnn.config import BEFORE_KERNELS, Pattern, TrainConfig
+from charrnn.config import BEFORE_KERNELS, SEPARATOR_LENGTH, Pattern, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
 from charrnn.npz import open_plain
@@ -38,6 +38,7 @@ def _name(value: object) -> str:
 
 
 Name = Annotated[str, PlainValidator(_name)]
+Separator = Annotated[str, Field(max_length=SEPARATOR_LENGTH)]
 
 
 def one_in_a_list(value: object) -> object:
@@ -72,15 +73,20 @@ class CorpusNote(Noted):
     normalize: Literal["none", "nfc"] = "none"
     min_count: int = Field(default=1, ge=1, lt=2**63)
     between: Literal["", "\n"] = ""
+    documents: Separator = ""
+    val_file: bool = False  # the last sources are parts of their own
+    test_file: bool = False
     glob: Annotated[list[Pattern], BeforeValidator(one_in_a_list)] = Field(default=["*.txt"], max_length=100)
 
     @property
     def reading(self) -> Reading:
         """How the text was read."""
-        if self.bytes:
-            return BYTES
-        encoding = check_encoding(self.encoding)
-        return Reading(encoding, self.newlines, self.normalize, self.min_count, self.between)
+        reading = BYTES
+        if not self.bytes:
+            encoding = check_encoding(self.encoding)
+            reading = Reading(encoding, self.newlines, self.normalize, self.min_count, self.between)
+        own: dict[str, Any] = {"val_file": self.val_file, "test_file": self.test_file}
+        return replace(reading, documents=self.documents, **own)
 
 
 class InitFrom(Noted):
