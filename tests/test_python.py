@@ -78,7 +78,7 @@ def test_the_version_stands_in_one_place(cli):
     assert re.fullmatch(r"\d+\.\d+\.\d+", charrnn.__version__)
     assert cli("--version").out == f"charrnn {charrnn.__version__}\n"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["dynamic"] == ["version"]
+    assert "version" in project["project"]["dynamic"]
     assert (ROOT / project["tool"]["hatch"]["version"]["path"]).read_text().count(charrnn.__version__) == 1
 
 
