@@ -23,6 +23,7 @@ from conftest import PROVERB, ROOT, assert_same_run, position
 import charrnn
 from charrnn.errors import DivergedError, RunError
 from charrnn.runs import read_note
+from charrnn.training import trainer
 from charrnn.training.guard import Guard
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
