@@ -19,14 +19,14 @@ from charrnn.commands.flags import (
     add_unknown,
     given,
 )
-from charrnn.commands.terminal import Writer
+from charrnn.commands.terminal import Writer, warn
 from charrnn.commands.texts import note_other_form, read_given, training_part
 from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import generators
-from charrnn.runs import find_save, load
+from charrnn.runs import PRETRAINED, find_save, load
 
 AT_ONCE = 64  # texts of one drawing
 PRIME_BYTES = 64 * 10**6
@@ -47,10 +47,11 @@ def add_parser(commands: Commands) -> None:
         commands,
         run,
         "sample",
-        usage="[OPTION ...] RUN",
-        description="Write text with the network of a run. It goes to standard output as it is drawn.",
+        usage="[OPTION ...] [RUN]",
+        description="Write text with the network of a run, or with one that comes with charrnn. It goes to "
+        "standard output as it is drawn.",
     )
-    add_run(parser)
+    add_run(parser, default=PRETRAINED)
     parser.add_argument(
         "--prime",
         "--primetext",
@@ -72,7 +73,9 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw texts. Returns: the exit code."""
     config = SampleSettings(**given(args, SampleSettings))
-    file = find_save(args.run, config.which)
+    file = find_save(args.run or PRETRAINED, config.which)
+    if args.run is None:
+        warn(f"{PRETRAINED}, a network that comes with charrnn, trained on the bundled fables")
     model, folder = load(file), file.parent
     given_prime = read_prime(args.prime, folder, model)
     prime = model.vocabulary.encode(given_prime, ignore_unknown=args.ignore_unknown)
