@@ -7,7 +7,15 @@ file and config.json are all read through these models. Settings never change on
 import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from charrnn.errors import ConfigError, brief
 from charrnn.files import file_name
@@ -35,6 +43,7 @@ BEFORE_KERNELS = {"kernels": "numpy"}
 # Defaults of an optimiser's own, where they differ from those of adam.
 DEFAULTS = {"sgd": {"learning_rate": 0.5, "weight_decay": 0.0}}
 
+SEPARATOR_LENGTH = 100  # characters of what ends a document
 MISTAKES = 8  # that are named: a file of a megabyte may have tens of thousands, and each takes a search
 
 # What makes a run the run it is: only another run can have it otherwise.
@@ -54,6 +63,7 @@ FIXED_ON_RESUME = (
     "momentum",
     "val_fraction",
     "test_fraction",
+    "shuffle_documents",
     "seed",
 )
 
@@ -110,6 +120,17 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]  # beyond it, arithmetic on arrays
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**128)]
 Threads = Literal["auto"] | Positive
+FileName = Annotated[str, AfterValidator(lambda word: word and file_name(word))]
+
+
+def several(value: Any) -> Any:
+    """One text where several can be given."""
+    return (value,) if isinstance(value, str | bytes) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(several)]
+Pattern = Annotated[str, Field(max_length=1000)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(several), Field(min_length=1, max_length=100)]
 
 
 class TextConfig(Settings):
@@ -126,7 +147,9 @@ class TextConfig(Settings):
     min_count: Positive = Field(
         default=1, description="drop the characters that occur less often than this in the text"
     )
-    glob: str = Field(default="*.txt", max_length=1000, description="which files of a folder to read")
+    glob: Patterns = Field(
+        default=("*.txt",), description="which files of a folder to read; several may be given"
+    )
 
     @model_validator(mode="after")
     def _bytes_are_bytes(self) -> "TextConfig":
@@ -136,10 +159,25 @@ class TextConfig(Settings):
         return self
 
 
+class CorpusConfig(TextConfig):
+    """Documents, and parts of one's own."""
+
+    documents: str = Field(
+        default="",
+        max_length=SEPARATOR_LENGTH,
+        description="what ends a document: line, blank-line, file, or any text; the state is reset where one "
+        "begins, and parts are cut between two (default: the text is one)",
+    )
+    val_file: FileName = Field(
+        default="", description="a file to validate on, in place of a part of the text"
+    )
+    test_file: FileName = Field(default="", description="a file to test on, in place of a part of the text")
+
+
 class CacheConfig(Settings):
     """The encoded text."""
 
-    cache_dir: Annotated[str, AfterValidator(lambda word: word and file_name(word))] = Field(
+    cache_dir: FileName = Field(
         default="",
         description="folder to keep it in, under a name made from the text's hash, so that runs on one text "
         "share it (default: the run's own folder)",
@@ -278,6 +316,10 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
     test_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="part of the text, its end, to test on"
     )
+    shuffle_documents: bool = Field(
+        default=True,
+        description="with --documents: shuffle them once, by the seed, before parts are cut",
+    )
     seed: Seed = Field(default=0, description="of all that is random: same seed, same run")
     threads: Threads = Field(
         default="auto", description="cores that share a batch, a process on each; auto takes those there are"
@@ -344,7 +386,8 @@ class SampleSettings(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    stop: str
+    stop: str | tuple[str, ...] | list[str]
+    forbid: str
     seed: int | None
 
 
@@ -359,7 +402,12 @@ class SampleConfig(Settings):
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="draw from the likeliest characters that hold this mass"
     )
-    stop: str = Field(default="", description="end when this text has been drawn; it is not printed")
+    stop: Texts = Field(
+        default=(),
+        description="end when this text has been drawn, which is no part of the sample; of several the first "
+        "that comes",
+    )
+    forbid: str = Field(default="", description="characters that are never drawn")
     seed: Seed | None = Field(default=None, description="same seed, same text (default: another each time)")
 
 

@@ -18,7 +18,7 @@ import pytest
 import charrnn
 from charrnn.cli import main
 from charrnn.npz import read_arrays
-from charrnn.text.streams import release
+from charrnn.text.tokens import release
 
 hypothesis.settings.register_profile("charrnn", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("charrnn")

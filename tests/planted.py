@@ -81,7 +81,7 @@ PLANTED = {
         "reset_backward(dc0, rho, 0)": ["pass"],
     }),
     "RB": (reset, "reset_backward", {
-        "dp *= rho[t, :, np.newaxis]": ["pass", "dp *= ~rho[t, :, np.newaxis]", "dp *= rho[t, ::-1, np.newaxis]", "dp *= rho[t, :, np.newaxis] * (1 + 1e-9)"],
+        "dp[~rho[t]] = 0": ["pass", "dp[rho[t]] = 0", "dp[~rho[t, ::-1]] = 0", "dp[~rho[t]] = 1e-9"],
     }),
     "RB4": (reset, "reset_past", {
         "a[:-1][~rho] = 0": ["pass", "a[1:][~rho] = 0", "a[:-1][rho] = 0", "a[:-1][~rho] = 1e-9"],

@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,14 +24,16 @@ from charrnn.commands.flags import (
 )
 from charrnn.commands.terminal import say
 from charrnn.commands.texts import read_corpus, reading_of, text_of_run
-from charrnn.config import TextConfig, flag
+from charrnn.config import CorpusConfig, TextConfig, flag
 from charrnn.display import visible
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
 from charrnn.measures.evaluation import Score, evaluate, losses
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs import find_save, load, read_note
-from charrnn.text.vocabulary import Tokens
+from charrnn.runs import CorpusNote, find_save, load, read_note
+from charrnn.text.corpus import Corpus
+from charrnn.text.documents import Documents, Text
+from charrnn.text.vocabulary import Tokens, Vocabulary
 
 KNOWN = "bytes", "newlines", "normalize", "min_count"  # what the network decides
 BEGINNING = 60  # characters of a text that are shown
@@ -43,9 +46,10 @@ class EvalSettings(TextConfig, SavedConfig):
         default=None,
         description="the part to score, cut as in training (default: val, or all of a CORPUS given)",
     )
-    by: Literal["line", "character"] | None = Field(
+    by: Literal["line", "document", "character"] | None = Field(
         default=None,
-        description="score each line by itself, from a state of zeros, or print what each character costs",
+        description="score each line or document by itself, from a state of zeros, or print what each "
+        "character costs",
     )
 
 
@@ -75,30 +79,18 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score a text. Returns: the exit code."""
     config = EvalSettings(**given(args, EvalSettings))
-    check_by(config.by, baselines=args.baselines)
     file = find_save(args.run, config.which)
     model, folder = load(file), file.parent
     note = read_note(folder)
-    flags = given(args, TextConfig)
-    kept = note.corpus
-    if args.corpus:
-        how: dict[str, Any] = {"vocabulary": model.vocabulary, "ignore_unknown": args.ignore_unknown}
-        reading = TextConfig(**reading_of(kept, args.corpus) | flags).model_dump()
-        reading |= {"newlines": model.vocabulary.newlines, "normalize": model.vocabulary.form, "min_count": 1}
-        corpus = read_corpus(args.corpus, reading, **how)
-    elif flags:
-        raise ConfigError(f"{flag(min(flags))} has no effect without CORPUS: the run's own text is encoded")
-    else:
-        remedy = f"Name it: charrnn eval {shlex.quote(args.run)} CORPUS, or "
-        corpus = text_of_run(folder, kept, remedy, vocabulary=model.vocabulary)
-    own = corpus
+    check_by(config.by, note.corpus.documents, baselines=args.baselines)
+    own = corpus = text_to_score(args, folder, note.corpus, model.vocabulary)
     if args.corpus and args.baselines:
-        own = text_of_run(folder, kept, "Leave out --baselines, or name it: ", vocabulary=model.vocabulary)
-    settings = note.settings
+        remedy = "Leave out --baselines, or name it: "
+        own = text_of_run(folder, note.corpus, remedy, vocabulary=model.vocabulary)
     split = config.split or ("all" if args.corpus else "val")
-    parts: dict[str, Tokens] = {"all": corpus.tokens}
+    parts: dict[str, Text] = {"all": corpus.text}
     if split != "all":
-        parts |= corpus.split(settings.val_fraction, settings.test_fraction)._asdict()
+        parts |= corpus.parts(note.settings)._asdict()
     if len(parts[split]) < 2:
         raise RunError(
             f"the {split} part of {corpus.name} is empty or one character: nothing to score. See --split"
@@ -109,18 +101,25 @@ def run(args: argparse.Namespace) -> int:
     score = evaluate(model, parts[split])
     counted: dict[str, float] = {}
     if args.baselines:
-        learned = own.split(settings.val_fraction, settings.test_fraction).train
+        learned = own.parts(note.settings).train
         counted = baselines(learned, parts[split], len(model.vocabulary))
     if args.json:
         report = {"run": str(folder), "corpus": corpus.name, "split": split, **asdict(score)}
+        if score.documents:
+            report["nats_per_document"] = score.nats_per_document
+        else:
+            del report["documents"]
         perplexity = None if math.isinf(score.perplexity) else score.perplexity  # JSON has no infinity
         report |= {"bits_per_char": score.bits_per_char, "perplexity": perplexity}
         print(json.dumps(report | ({"baselines": counted} if args.baselines else {})))
         return 0
+    each = (
+        f"; {score.documents:,} documents, {score.nats_per_document:.4f} nats each" if score.documents else ""
+    )
     say(
         f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
         f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
-        f"accuracy {score.accuracy:.2%}"
+        f"accuracy {score.accuracy:.2%}{each}"
     )
     if counted:
         say(f"to beat, counted on the training part of the text of the run, {own.name}:")
@@ -129,24 +128,44 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_by(by: str | None, *, baselines: bool) -> None:
-    """Refuse a --by that cannot be."""
+def text_to_score(args: argparse.Namespace, folder: Path, kept: CorpusNote, vocabulary: Vocabulary) -> Corpus:
+    """The text that is named, read as that of the run, or that of the run."""
+    flags = given(args, TextConfig)
+    if args.corpus:
+        reading = CorpusConfig(**reading_of(kept, args.corpus) | flags).model_dump()
+        reading |= {"newlines": vocabulary.newlines, "normalize": vocabulary.form, "min_count": 1}
+        how: dict[str, Any] = {"vocabulary": vocabulary, "ignore_unknown": args.ignore_unknown}
+        return read_corpus(args.corpus, reading, **how)
+    if flags:
+        raise ConfigError(f"{flag(min(flags))} has no effect without CORPUS: the run's own text is encoded")
+    remedy = f"Name it: charrnn eval {shlex.quote(args.run)} CORPUS, or "
+    return text_of_run(folder, kept, remedy, vocabulary=vocabulary)
+
+
+def check_by(by: str | None, documents: str, *, baselines: bool) -> None:
+    """Refuse a --by that cannot be for a run that reads its text by ``documents``."""
+    if by == "document" and not documents:
+        raise ConfigError("--by document: this run was trained without --documents. See --by line")
     if by and baselines:
         raise ConfigError(f"--baselines has no effect with --by {by}: leave one of them out")
 
 
-def print_scores(model: CharRNN, tokens: Tokens, by: str, *, as_json: bool) -> None:
-    """Print a row for each line of a text, or each character but the first, numbered from 0."""
-    if by == "line":
-        texts = lines_of(model, tokens)
-        scores = [Score(len(nats), float(nats.sum())) for nats in losses(model, texts)]
-    else:
-        texts = [tokens[i : i + 1] for i in range(1, len(tokens))]
-        scores = [Score(1, nats) for nats in losses(model, [tokens])[0].tolist()]
+def print_scores(model: CharRNN, text: Text, by: str, *, as_json: bool) -> None:
+    """Print a row for each line or document of a text, or each character that is scored, numbered from 0."""
+    texts, start = [text[:]], None
+    if isinstance(text, Documents) and by != "line":
+        texts, start = [text.document(i) for i in range(text.count)], text.before
+    elif by == "line":
+        texts = lines_of(model, texts[0])
+    nats = losses(model, texts, start)
+    if by == "character":
+        texts = [part[i : i + 1] for part in texts for i in range(start is None, len(part))]
+        nats = list(np.concatenate(nats)[:, np.newaxis])
+    scores = [Score(len(of_text), float(of_text.sum())) for of_text in nats]
     if not as_json:
         say("   index  characters       nats  bits/char  text")
-    for index, (text, score) in enumerate(zip(texts, scores, strict=True)):
-        beginning, bits = model.vocabulary.decode(text[:BEGINNING]), score.bits_per_char
+    for index, (part, score) in enumerate(zip(texts, scores, strict=True)):
+        beginning, bits = model.vocabulary.decode(part[:BEGINNING]), score.bits_per_char
         if as_json:
             record = {"index": index, **asdict(score), "bits_per_char": bits, "text": beginning}
             print(json.dumps(record))

@@ -33,6 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, formatter_class=Help, **options)
+        self._given = set[str]()  # of the flags that can be given once
 
     def error(self, message: str) -> NoReturn:
         see = program(self.prog.removeprefix("charrnn").strip()).strip()
@@ -53,6 +54,12 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown {kind} {brief(word)}" + (f"; did you mean {near[0]}?" if near else ""))
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and not isinstance(action, argparse._AppendAction):
+            if action.dest in self._given:
+                raise argparse.ArgumentError(
+                    action, "given twice, and only one counts: leave one of them out"
+                )
+            self._given.add(action.dest)
         if action.option_strings and arg_strings == ["--"]:  # --stop=--, which argparse takes for no value
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
@@ -98,11 +105,15 @@ def add_settings(
         for name in own:
             field = settings.model_fields[name]
             text = str(field.description).replace("%", "%%")
-            if field.default not in (None, ""):
-                text += f" (default: {json.dumps(field.default).strip(chr(34))})"
+            is_list = get_origin(field.annotation) is tuple
+            default = " ".join(field.default) if is_list else field.default
+            if default not in (None, ""):
+                text += f" (default: {json.dumps(default).strip(chr(34))})"
             options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
             kinds = field.annotation, *get_args(field.annotation)
             choices = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+            if is_list:
+                options["action"] = "append"
             if bool in kinds:
                 options["action"] = argparse.BooleanOptionalAction
             elif len(choices) > 1:

@@ -7,10 +7,11 @@ else is opened. Nothing is written but in the run's folder and where this comman
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,18 +21,21 @@ from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
 from charrnn.commands.terminal import warn
-from charrnn.config import TextConfig, flag
+from charrnn.config import CorpusConfig, flag
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
 from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
+from charrnn.text.cleaning import dropped_in_words
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
+from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
-from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_in, natural
+from charrnn.text.reading import STDIN, bundled_text, corpus_name, files_matching
 from charrnn.text.tokens import TOKENS, token_file_name
 from charrnn.text.vocabulary import Tokens, Vocabulary
 
+ESCAPE = re.compile(r"\\(?:([nt\\])|x([0-9a-fA-F]{2}))")
 SOURCES, DEPTH = 1000, 32  # of a note: how many, and how many folders below the run's, are looked for
 
 # -- what a user names ------------------------------------------------------------------------------
@@ -77,6 +81,48 @@ def read_given(source: Path | BinaryIO, limit: int, run: Path, model: CharRNN) -
     return text
 
 
+def read_typed(text: str, where: str, model: CharRNN, *, escapes: bool) -> str:
+    r"""Read a text that was typed on the command line, in which \n, \t, \\ and \xNN may be escapes.
+
+    They are if ``escapes`` is set, or if the model does not know the text as it was typed. \xNN is a
+    character, or for a model of bytes a byte.
+    """
+    if not ESCAPE.search(text) and not (escapes and "\\" in text):
+        return text
+    if escapes and "\\" in ESCAPE.sub("", text):
+        raise ConfigError(
+            f"{where} {brief(text)}: the escapes are \\n, \\t, \\\\ and \\xNN; found another one"
+        )
+    if not escapes:
+        if not model.vocabulary.lacking(text):
+            return text
+        warn(f"{where} {brief(text)}: read with its escapes, as the model does not know it as typed")
+    is_bytes = model.vocabulary.is_bytes
+
+    def meant(found: re.Match[str]) -> str:
+        if not found[2]:
+            return {"n": "\n", "t": "\t", "\\": "\\"}[found[1]]
+        code = int(found[2], 16)
+        return chr(0xDC00 + code if is_bytes and code > 127 else code)  # as surrogateescape has bytes
+
+    return ESCAPE.sub(meant, text)
+
+
+def encode_given(
+    text: str | bytes, where: str, model: CharRNN, *, ignore_unknown: bool
+) -> tuple[Tokens, dict[str, int]]:
+    """Encode a text that a command was given. Returns: and the characters dropped, with their counts.
+
+    They are printed in a note.
+    """
+    dropped = model.vocabulary.lacking(text) if ignore_unknown else {}
+    if dropped:
+        characters = [(ord(character), count) for character, count in dropped.items()]
+        why = "the model does not know"
+        warn(f"{where}: {dropped_in_words(characters, sum(dropped.values()), len(dropped), why)}")
+    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), dropped
+
+
 def note_other_form(text: str, where: str, model: CharRNN) -> None:
     """Print a note if a model reads a text that it is given as its own text was written."""
     if model.vocabulary.in_known_form(text) != text:
@@ -111,7 +157,7 @@ def text_to_train_on(
     args: argparse.Namespace, settings: dict[str, Any], kept: CorpusNote | None, folder: RunFolder
 ) -> Corpus:
     """Read the text of a run that is begun, or resumed if ``kept`` is what it notes of its text."""
-    reading, out, cache = part_of(settings, TextConfig), folder.path, folder.tokens
+    reading, out, cache = part_of(settings, CorpusConfig), folder.path, folder.tokens
     how: dict[str, Any]
     if settings["cache_dir"]:
         cache = Path(settings["cache_dir"]).absolute()
@@ -126,6 +172,10 @@ def text_to_train_on(
             return read_corpus(args.corpus, reading, summary=False, **how)
         return read_corpus(args.corpus, reading, cache=cache, summary=False)
     must_be_read_alike(reading, kept)
+    for name in ("val_file", "test_file"):
+        if bool(reading[name]) != (getattr(kept, name) and bool(args.corpus)):
+            has = "has one: give it" if getattr(kept, name) else "has none: leave it out"
+            raise ConfigError(f"{flag(name)}: beside CORPUS, a run that {has}; without CORPUS, none is read")
     if not args.corpus:
         if args.allow_changed_corpus:
             raise ConfigError("--allow-changed-corpus: name the CORPUS to resume with")
@@ -161,7 +211,7 @@ def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
         raise ConfigError(f"--bytes: this run reads its text as {'bytes' if kept.bytes else 'characters'}")
     if not kept.bytes and check_encoding(reading["encoding"]) != check_encoding(kept.encoding):
         raise ConfigError(f"--encoding {reading['encoding']}: this run reads its text as {kept.encoding}")
-    for name in () if kept.bytes else ("newlines", "normalize", "min_count"):
+    for name in ("documents", *(() if kept.bytes else ("newlines", "normalize", "min_count"))):
         if reading[name] != getattr(kept, name):
             raise ConfigError(f"{flag(name)} {reading[name]}: this run has {getattr(kept, name)}")
 
@@ -169,7 +219,7 @@ def must_be_read_alike(reading: dict[str, Any], kept: CorpusNote) -> None:
 def reading_of(kept: CorpusNote, named: Sequence[str] = ()) -> dict[str, Any]:
     """Return how the text of a run is read; the pattern it notes is not used on the folders ``named``."""
     names = ["bytes"] if kept.bytes else ["encoding", "newlines", "normalize", "min_count"]
-    return {name: getattr(kept, name) for name in names + ([] if named else ["glob"])}
+    return {name: getattr(kept, name) for name in [*names, "documents", *([] if named else ["glob"])]}
 
 
 def text_of_run(
@@ -208,10 +258,13 @@ def text_of_run(
             reasons.append(str(error))
     try:
         sources = sources_in(run, kept)
+        for name in ("test_file", "val_file"):
+            if getattr(kept, name):
+                reading[name] = sources.pop()
         how: dict[str, Any] = {"sha256": kept.sha256, "size": kept.size, "between": kept.between}
         how |= {"vocabulary": vocabulary, "cache": cache, "summary": summary}
         corpus = read_corpus(sources, reading, **how)
-        return replace(corpus, name=kept.name, sources=(), glob=kept.glob)
+        return replace(corpus, name=kept.name, sources=(), glob=tuple(kept.glob))
     except (ConfigError, TextError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)  # without a path as long as a stranger likes
         raise RunError(
@@ -242,7 +295,7 @@ def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
             raise TextError(f"its source {name!r:.200} is more than {DEPTH} folders deep")
         if not path.is_relative_to(home) or any(part.is_symlink() for part in reversed(below)):
             raise TextError(f"its source {name!r:.200} is outside of the run, so it is not opened")
-        below_it = sorted(files_in(path, kept.glob, links=False), key=natural) if path.is_dir() else [path]
+        below_it = files_matching(path, kept.glob, links=False) if path.is_dir() else [path]
         files |= dict.fromkeys(below_it)
     if not files:
         raise TextError("it has no source")
@@ -255,9 +308,16 @@ def parts_of_run(run: Path, model: CharRNN, remedy: str) -> Parts:
     """Find the text that a run was trained on, in its three parts; ``remedy`` as in ``text_of_run``."""
     note = read_note(run)
     corpus = text_of_run(run, note.corpus, remedy, vocabulary=model.vocabulary)
-    return corpus.split(note.settings.val_fraction, note.settings.test_fraction)
+    return corpus.parts(note.settings)
 
 
-def training_part(run: Path, model: CharRNN) -> Tokens:
+def separator_of(run: Path) -> str:
+    """What ends a document that the model of a run writes; nothing if its text is one, or no note says so."""
+    with suppress(RunError):
+        return read_note(run).corpus.reading.separator
+    return ""
+
+
+def training_part(run: Path, model: CharRNN) -> Text:
     """Return what a run was trained on, for ``charrnn sample --novelty``."""
     return parts_of_run(run, model, "Leave out --novelty, or name it: ").train

@@ -6,6 +6,7 @@ import shlex
 import sys
 import tomllib
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from charrnn.commands.texts import (
     text_of_run,
     text_to_train_on,
 )
-from charrnn.config import CacheConfig, GradcheckConfig, TextConfig, TrainConfig, flag
+from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig, flag
 from charrnn.display import framed, shown
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines
+from charrnn.model.sampling import generators
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
@@ -44,10 +46,11 @@ from charrnn.training.shards import within_cores
 from charrnn.training.world import World
 
 COUNTED = 4_000_000  # characters: more take longer than two seconds to count, which is long to wait unasked
+SAMPLED, AT_ONCE = 700, 64  # characters of the sample at the end, and documents at the most
 CONFIG_BYTES = 10**6  # of a file of settings
 
 
-class TrainSettings(TrainConfig, CacheConfig, TextConfig):
+class TrainSettings(TrainConfig, CacheConfig, CorpusConfig):
     """Everything a file for --config may set."""
 
 
@@ -118,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out or default_out(args.corpus))
     settings, kept = settings_of(args, out)
     config = choose_kernels(TrainConfig(**part_of(settings, TrainConfig)), resumed=args.resume)
-    reading = part_of(settings, TextConfig)
+    reading = part_of(settings, CorpusConfig)
     if args.gradcheck:
         text = text_of_run(out, kept, "Name it: ") if kept and not args.corpus else None
         corpus = text or read_corpus(args.corpus, reading)
@@ -151,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
             with suppress(OSError):  # there may be no terminal any more
                 say(f"{stopped}. To resume: {resuming(out, args.world)}")
             return 128 + stopped.signal
-    say_result(result, config, raw=args.raw)
+    say_result(result, config, corpus.reading.separator, raw=args.raw)
     return 0
 
 
@@ -171,7 +174,7 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
     """
     must_go_together(args)
     flags = given(args, TrainSettings)
-    TrainSettings(**part_of(flags, TextConfig))
+    TrainSettings(**part_of(flags, CorpusConfig))
     must_start_alone(args, flags)
     values: dict[str, Any] = {}
     kept: CorpusNote | None = None
@@ -187,6 +190,11 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
         file = read_toml(Path(args.config))
         must_start_alone(args, file, f"{args.config}: ")
         flags = file | flags
+    for part in ("val", "test"):
+        if flags.get(f"{part}_file") and f"{part}_fraction" in flags:
+            raise ConfigError(
+                f"{flag(f'{part}_fraction')} has no effect with {flag(f'{part}_file')}: leave one of them out"
+            )
     if args.resume and flags.get("kernels") == "auto":  # what the run began with
         del flags["kernels"]
     if args.resume and "threads" not in flags:  # what a run says starts no more processes than fit
@@ -246,19 +254,23 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 def say_what_to_beat(corpus: Corpus, config: TrainConfig) -> None:
     """Print the losses of counting, if the text is short enough to count and has a validation part."""
-    parts = corpus.split(config.val_fraction, config.test_fraction)
+    parts = corpus.parts(config)
     if len(parts.val) >= 2 and len(parts.train) + len(parts.val) <= COUNTED:
         to_beat = baselines(parts.train, parts.val, len(corpus.vocabulary))
         losses = ", ".join(f"{name}\xa0{loss:.3f}" for name, loss in to_beat.items())
         say(wrapped(f"to beat on the validation part, in nats: {losses}"))
 
 
-def say_result(result: Result, config: TrainConfig, *, raw: bool) -> None:
-    """Print how a run ended, with a sample."""
+def say_result(result: Result, config: TrainConfig, separator: str, *, raw: bool) -> None:
+    """Print how a run ended, with a sample: several documents, if a separator ends them."""
     for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss)):
         if loss is not None:
             say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
     say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
-    sample = result.model.sample("", length=700, seed=config.seed)
+    if separator:
+        rngs = list(islice(generators(config.seed), AT_ONCE))
+        sample = result.model.sample_documents(separator, SAMPLED, rngs)
+    else:
+        sample = result.model.sample("", length=SAMPLED, seed=config.seed)
     print(f"\n{framed(sample if raw else shown(sample, sys.stdout))}\n", flush=True)
     say(f"More of it: {program('sample')} {shlex.quote(str(result.path))}")

@@ -15,8 +15,6 @@ These functions are called from the cells' time loops, where ``rho`` (T, B) hold
 nothing is ever reset; a step at which no row is reset costs one look at ρ⟨t⟩.
 """
 
-import numpy as np
-
 from charrnn.layers.array import Array
 
 
@@ -31,7 +29,9 @@ def reset_forward(
     """
     if rho is None or rho[t].all():
         return a
-    return np.asarray(rho[t, :, np.newaxis] * a)  # (RF1)
+    p = a.copy()
+    p[~rho[t]] = 0  # (RF1)
+    return p
 
 
 def reset_backward(
@@ -41,7 +41,7 @@ def reset_backward(
 ) -> None:
     """What p sends to the state before it, ρ⟨t⟩ ∘ dp⟨t⟩ (in RB1, RB2 and RB3), in the memory of ``dp``."""
     if rho is not None and not rho[t].all():
-        dp *= rho[t, :, np.newaxis]
+        dp[~rho[t]] = 0
 
 
 def reset_past(

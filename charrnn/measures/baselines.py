@@ -14,13 +14,17 @@ followed h, and P_k = P_{k−1} where none did. This is Witten–Bell smoothing 
 Only grams whose context occurs in the scored part matter. They are numbered one order at a time: the number
 of a gram's context and its last character make a key that fits into 64 bits whatever V is. The training
 part is read in pieces, and its grams are looked up among those keys.
+
+A document is counted and scored as if what a network reads before its first character, the separator's last
+one, stood before it as often as the longest context needs.
 """
 
 import numpy as np
 
 from charrnn.errors import TextError
 from charrnn.layers import Array
-from charrnn.text.streams import release
+from charrnn.text.documents import Documents, Text
+from charrnn.text.tokens import release
 from charrnn.text.vocabulary import Tokens
 
 NAMES = ("uniform", "unigram", "bigram", "3-gram", "4-gram", "5-gram", "6-gram")  # of the orders from 0
@@ -52,21 +56,22 @@ class Grams:
         self.context_counts = np.zeros(C, np.int64)
         self.unscored = np.empty(0, np.int64)
 
-    def count(self, contexts: Array, last: Array) -> tuple[Array, Array]:
+    def count(self, contexts: Array, last: Array, real: Array) -> tuple[Array, Array]:
         """Count m grams of the training part.
 
         Arguments:
             contexts: (m,) the numbers of their contexts.
             last: (m,) their last characters.
+            real: (m,) which of those are the text's; the others, before documents, are not counted.
 
         Returns: which of them occur in the scored part (m,), and the numbers of those.
         """
         keys = contexts * self.V + last
         numbers = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         scored = self.keys[numbers] == keys
-        self.context_counts += np.bincount(contexts, minlength=len(self.context_counts))
-        self.counts += np.bincount(numbers[scored], minlength=len(self.keys))
-        self.unscored = distinct(np.concatenate([self.unscored, keys[~scored]]))
+        self.context_counts += np.bincount(contexts[real], minlength=len(self.context_counts))
+        self.counts += np.bincount(numbers[scored & real], minlength=len(self.keys))
+        self.unscored = distinct(np.concatenate([self.unscored, keys[~scored & real]]))
         return scored, numbers[scored]
 
     def probabilities(self, lower: Array) -> Array:
@@ -77,15 +82,15 @@ class Grams:
         return np.where(c > 0, (self.counts[self.numbers] + N * lower) / np.maximum(c + N, 1), lower)
 
 
-def baselines(train: Tokens, scored: Tokens, V: int) -> dict[str, float]:
+def baselines(train: Text, scored: Text, V: int) -> dict[str, float]:
     """The mean loss of each model in ``NAMES`` over a text, in nats per character.
 
-    Every character but the first is scored, as ``evaluate`` does. Near the beginning of the text, where
-    fewer characters come before, a model of high order uses as many as there are.
+    Every character but the first is scored, of documents every one, as ``evaluate`` does. Near the beginning
+    of a text, where fewer characters come before, a model of high order uses as many as there are.
 
     Arguments:
         train: (m,) integers in 0…V−1, the training part; it may be mapped into memory.
-        scored: (n,) integers in 0…V−1, n ≥ 2.
+        scored: (n,) integers in 0…V−1, n ≥ 2. Both may be documents.
         V: size of the vocabulary.
 
     Returns: the loss of each model, by name.
@@ -93,26 +98,43 @@ def baselines(train: Tokens, scored: Tokens, V: int) -> dict[str, float]:
     Raises:
         TextError: the text has fewer than two characters.
     """
-    n = len(scored)
-    if n < 2:
-        raise TextError(f"a text needs at least 2 characters to be scored; this one has {n}")
-    orders = grams_of(scored, V)
-    for start in range(0, len(train), PIECE):
-        piece = np.array(train[start : start + PIECE + LONGEST - 1])
-        release(train)
+    if len(scored) < 2:
+        raise TextError(f"a text needs at least 2 characters to be scored; this one has {len(scored)}")
+    tokens, counted = read(scored, 0, padded_length(scored))
+    counted[0] = False  # it has nothing to be predicted from
+    orders = grams_of(tokens, V)
+    for start in range(0, padded_length(train), PIECE):
+        piece, real = read(train, start, start + PIECE + LONGEST - 1)
         places, numbers = np.arange(min(PIECE, len(piece))), np.zeros(min(PIECE, len(piece)), np.int64)
         for k, grams in enumerate(orders, 1):  # numbers are those of the (k−1)-grams that start at places
             inside = places + k <= len(piece)
             places, numbers = places[inside], numbers[inside]
-            scored_too, numbers = grams.count(numbers, piece[places + k - 1])
+            last = places + k - 1
+            scored_too, numbers = grams.count(numbers, piece[last], real[last])
             places = places[scored_too]
-    p = np.full(n, 1 / V)
-    losses = [-np.log(p[1:]).mean()]
+    p = np.full(len(tokens), 1 / V)
+    losses = [-np.log(p[counted]).mean()]
     for k, grams in enumerate(orders, 1):
         p[k - 1 :] = grams.probabilities(p[k - 1 :])
-        losses.append(-np.log(p[1:]).mean())
+        losses.append(-np.log(p[counted]).mean())
     losses += losses[-1:] * (LONGEST - len(orders))
     return dict(zip(NAMES, map(float, losses), strict=True))
+
+
+def padded_length(text: Text) -> int:
+    """The characters of a text, and of what ``read`` puts before its documents."""
+    return len(text) + (LONGEST - 1) * text.count if isinstance(text, Documents) else len(text)
+
+
+def read(text: Text, start: int, stop: int) -> tuple[Array, Array]:
+    """Characters of a text, with what comes before a document, and which of them are the text's."""
+    if isinstance(text, Documents):
+        tokens, real = text.padded(LONGEST - 1, start, stop)
+        release(text)
+        return tokens, real
+    tokens = np.array(text[start:stop])
+    release(text)
+    return tokens, np.ones(len(tokens), bool)
 
 
 def grams_of(scored: Tokens, V: int) -> list[Grams]:
@@ -120,8 +142,7 @@ def grams_of(scored: Tokens, V: int) -> list[Grams]:
     orders: list[Grams] = []
     contexts, C = np.zeros(len(scored), np.int64), 1  # the one gram of no characters
     for k in range(1, min(LONGEST, len(scored)) + 1):
-        last = np.array(scored[k - 1 :])
-        release(scored)
+        last = scored[k - 1 :]
         orders.append(Grams(contexts[: len(last)], last, C, V))
         contexts, C = orders[-1].numbers, len(orders[-1].keys)
     return orders

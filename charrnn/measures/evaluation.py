@@ -11,8 +11,10 @@ from charrnn.blas import one_blas_thread
 from charrnn.errors import ArgumentError, TextError, check_type
 from charrnn.layers import Array, cross_entropy_forward
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.sampling import nats_of
+from charrnn.text.documents import Documents, Text
 from charrnn.text.reading import PIECE
-from charrnn.text.streams import release
+from charrnn.text.tokens import release
 from charrnn.text.vocabulary import Tokens
 
 WARM_UP = 256  # characters that a row reads before its first scored one
@@ -25,9 +27,16 @@ CHUNK = 2**26  # bytes of activations and logits held at once
 class Evaluation:
     """How well a model predicts a text."""
 
-    characters: int  # that were scored: all but the first, which has nothing to be predicted from
+    characters: (
+        int  # scored: all but a text's first, which has nothing to be predicted from; of documents all
+    )
     loss: float  # mean, in nats per character
     accuracy: float  # the part of the characters that the model found likeliest
+    documents: int | None = None  # how many; None for a text that is one
+
+    @property
+    def nats_per_document(self) -> float | None:
+        return self.loss * self.characters / self.documents if self.documents else None
 
     @property
     def bits_per_char(self) -> float:
@@ -59,10 +68,12 @@ class Piece(NamedTuple):
     y: Tokens  # (T, rows), the character after each
     scored: Array  # (T, rows) booleans: which y count
     fresh: Array  # (rows,) booleans: the rows that start here, from a state of zeros
+    rho: Array | None  # (T, rows) booleans, False where a document begins; None for a text that is one
 
     def of(self, rows: slice) -> "Piece":
         """Some of the rows."""
-        return Piece(self.x[:, rows], self.y[:, rows], self.scored[:, rows], self.fresh[rows])
+        rho = None if self.rho is None else self.rho[:, rows]
+        return Piece(self.x[:, rows], self.y[:, rows], self.scored[:, rows], self.fresh[rows], rho)
 
 
 Scoring = Callable[[Piece], tuple[float, int]]  # nats, characters found likeliest
@@ -75,7 +86,7 @@ def scorer(model: CharRNN, rows: int, T: int) -> Scoring:
     def score(piece: Piece) -> tuple[float, int]:
         nonlocal state
         state[piece.fresh] = 0
-        logits, state = model.logits(piece.x.astype(np.intp), state, space)
+        logits, state = model.logits(piece.x.astype(np.intp), state, space, rho=piece.rho)
         if not piece.scored.any():
             return 0.0, 0
         logits, y = logits.reshape(1, piece.y.size, -1), piece.y.astype(np.intp).reshape(1, -1)
@@ -91,7 +102,7 @@ def scorer(model: CharRNN, rows: int, T: int) -> Scoring:
 
 def evaluate(
     model: CharRNN,
-    text: str | bytes | Tokens,
+    text: str | bytes | Text,
     make_scorer: Callable[[CharRNN, int, int], Scoring] = scorer,
 ) -> Evaluation:
     """Score a text from its first character to its last, with the state carried.
@@ -100,44 +111,62 @@ def evaluate(
     characters before its own without scoring them, so that it lacks only what a network remembers from
     further back. A text of up to 2,048 characters is read in one row.
 
+    Documents are scored each from a state of zeros, their first characters too, in rows of whole documents.
+
     Arguments:
-        text: a text, or the tokens of one: (n,) integers in 0…V−1, n ≥ 2, which may be mapped into memory.
+        text: a text, or the tokens of one: (n,) integers in 0…V−1, n ≥ 2, which may be mapped into memory;
+            or documents, such as a corpus's own.
         make_scorer: as ``scorer``; one that shares the rows out over several processes, for one.
 
-    Returns: the mean loss and the accuracy over the n−1 characters after the first.
+    Returns: the mean loss and the accuracy over the n−1 characters after the first, or all of documents.
 
     Raises:
         TextError: the text has fewer than two characters, or one that the model does not know.
     """
-    tokens = encoded(model, text, "text")
-    n = len(tokens) - 1  # predictions
+    documents = text if isinstance(text, Documents) else None
+    text = encoded(model, text, "text") if not isinstance(text, Documents) else text
+    n = len(text) - (documents is None)  # predictions
     if n < 1:
-        raise TextError(f"a text needs at least 2 characters to be scored; this one has {len(tokens)}")
-    rows = min(ROWS, max(1, n // (4 * WARM_UP)))
-    T = min(-(-n // rows), max(1, CHUNK // model.bytes_per_step(rows)))
+        raise TextError(f"a text needs at least 2 characters to be scored; this one has {len(text)}")
+    if documents is None:
+        rows = min(ROWS, max(1, n // (4 * WARM_UP)))
+        bounds = 1 + np.minimum(-(-n // rows) * np.arange(rows + 1), n)
+    else:
+        bounds = np.unique(documents.places[documents.nearest(np.linspace(0, n, ROWS + 1))])
+    rows = len(bounds) - 1
+    T = min(int(np.diff(bounds).max()), max(1, CHUNK // model.bytes_per_step(rows)))
     with one_blas_thread():  # for products this small, threads cost more than they bring
         score = make_scorer(model, rows, T)
         nats, hits = 0.0, 0
-        for piece in pieces(tokens, rows, T):
+        for piece in pieces(text, bounds, T):
             more_nats, more_hits = score(piece)
             nats, hits = nats + more_nats, hits + more_hits
-    return Evaluation(n, nats / n, hits / n)
+    return Evaluation(n, nats / n, hits / n, documents.count if documents else None)
 
 
-def pieces(tokens: Tokens, rows: int, T: int) -> Iterator[Piece]:
-    """A text in ``rows`` rows, T steps at a time, after what each row reads before its first character."""
-    n = len(tokens) - 1
-    length = -(-n // rows)
-    first = length * np.arange(rows)  # character of each row
-    warm_up = WARM_UP if rows > 1 else 0
+def pieces(text: Text, bounds: Array, T: int) -> Iterator[Piece]:
+    """A text in rows, T steps at a time, after what each row reads before its first character.
+
+    Arguments:
+        bounds: (rows + 1,) where rows begin among its characters, and where the last one ends.
+    """
+    first, end = bounds[:-1], bounds[1:]
+    warm_up = WARM_UP if len(first) > 1 and not isinstance(text, Documents) else 0
+    length = int((end - first).max())
     for t in [*range(-warm_up, 0, T), *range(0, length, T)]:
         steps = np.arange(t, min(t + T, length if t >= 0 else 0))[:, np.newaxis]
-        at = np.clip(steps + first, 0, n - 1)  # (T, rows)
-        fresh = np.full(rows, t == -warm_up)
+        at = steps + first  # (T, rows)
+        fresh = np.full(len(first), t == -warm_up)
         fresh[0] |= t == 0  # the first row has no text before it
-        piece = Piece(tokens[at], tokens[at + 1], (steps >= 0) & (steps + first < n), fresh)
-        release(tokens)
-        yield piece
+        x, y, rho = read(text, np.clip(at, bounds[0], end - 1))
+        yield Piece(x, y, (steps >= 0) & (at < end), fresh, rho)
+
+
+def read(text: Text, at: Array) -> tuple[Tokens, Tokens, Array | None]:
+    """What is read before the characters at some places of a text (T, rows), those, and their ρ."""
+    x, y, rho = text.read(at) if isinstance(text, Documents) else (text[at - 1], text[at], None)
+    release(text)
+    return x, y, rho
 
 
 def score_lines(model: CharRNN, lines: Sequence[str | bytes]) -> list[Score]:
@@ -207,8 +236,6 @@ def _fill(model: CharRNN, texts: Sequence[Tokens], before: Array, nats: Sequence
             piece = np.concatenate((lead, text[at : at + steps + 1 - len(lead)].astype(np.intp)))
             read[: len(piece), row] = piece
         logits, state = model.logits(read[:-1], state, space)
-        logits = logits - logits.max(axis=-1, keepdims=True).astype(float)
-        right = np.take_along_axis(logits, read[1:, :, np.newaxis], axis=-1)[..., 0]
-        cost = np.log(np.exp(logits, out=logits).sum(axis=-1)) - right  # (T, B)
+        costs = nats_of(logits, read[1:])  # (T, B)
         for row, of_text in enumerate(nats):
-            of_text[t : t + steps] = cost[: max(0, len(of_text) - t), row]
+            of_text[t : t + steps] = costs[: max(0, len(of_text) - t), row]

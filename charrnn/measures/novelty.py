@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.layers import Array
-from charrnn.text.streams import release
+from charrnn.text.documents import Text
+from charrnn.text.tokens import release
 from charrnn.text.vocabulary import Tokens
 
 LENGTHS = (10, 20, 40)  # of the substrings that are counted
@@ -38,7 +39,7 @@ class Novelty:
 
 
 def novelty(
-    train: Tokens,
+    train: Text,
     prime: Tokens,
     texts: Sequence[Sequence[int]],
     newline: int | None,
@@ -65,7 +66,7 @@ def novelty(
     return Novelty(substrings, found, len(lines), sum(line in copies for line in lines))
 
 
-def found_in(train: Tokens, drawn: Array, length: int, base: int = BASE) -> Array:
+def found_in(train: Text, drawn: Array, length: int, base: int = BASE) -> Array:
     """Which of the n−length+1 substrings of ``drawn`` (n,) stand in the training text, (n−length+1,)."""
     of_drawn = rolling_hashes(drawn, length, base)
     hashes, first, numbers = np.unique(of_drawn, return_index=True, return_inverse=True)
@@ -119,7 +120,7 @@ def complete_lines(prime: Tokens, text: Sequence[int], newline: str, ended: bool
     return [line for line in lines if line]
 
 
-def copied(train: Tokens, lines: set[str], newline: str) -> set[str]:
+def copied(train: Text, lines: set[str], newline: str) -> set[str]:
     """Those of some lines that are lines of the training text, whose end also ends its last line."""
     copies, last, longest = set[str](), "", max(map(len, lines), default=0)
     for start in range(0, len(train) if lines else 0, PIECE):

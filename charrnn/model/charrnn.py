@@ -1,7 +1,7 @@
 """CharRNN: a network with a vocabulary."""
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, AnyStr, Self, Unpack, overload
@@ -16,7 +16,7 @@ from charrnn.model import segments
 from charrnn.model.initial import draw_weights
 from charrnn.model.network import Network, shapes
 from charrnn.model.parameters import Parameters
-from charrnn.model.sampling import generate, generators, until
+from charrnn.model.sampling import Sample, generate, generators, nats_of, stop_of, until
 from charrnn.notebook import panel, table
 from charrnn.npz import text_in, write_arrays
 from charrnn.text.vocabulary import Tokens, Vocabulary
@@ -238,7 +238,8 @@ class CharRNN(Network):
         Arguments:
             prime: the text to continue.
             ignore_unknown: drop characters of ``prime`` that the model does not know.
-            settings: those of ``charrnn.SampleConfig``: length, temperature, top_k, top_p, stop, seed.
+            settings: those of ``charrnn.SampleConfig``: length, temperature, top_k, top_p, stop, forbid,
+                seed.
 
         Raises:
             TextError: ``prime`` or ``stop`` has characters that the model does not know.
@@ -246,7 +247,8 @@ class CharRNN(Network):
             ArgumentError: ``prime`` is no text.
         """
         check_type("prime", prime, str | bytes | None, "a text (str) or bytes")
-        config = SampleConfig(**settings)
+        values: dict[str, Any] = {**settings}
+        config = SampleConfig(**values)
         start = self.vocabulary.encode(prime or "", ignore_unknown=ignore_unknown)
         drawn: Iterator[Tokens | list[int]] = chain([start], ([token] for token in self.draw(start, config)))
         pieces = map(self.vocabulary.decode_bytes, drawn)
@@ -255,44 +257,87 @@ class CharRNN(Network):
     def _gives_bytes(self, prime: str | bytes | None) -> bool:
         return self.vocabulary.is_bytes if prime is None else isinstance(prime, bytes)
 
-    def draw(self, prime: Tokens, config: SampleConfig) -> Iterator[int]:
-        """Draw ``config.length`` characters after ``prime`` (n,), fewer if ``config.stop`` comes first.
+    def draw(self, prime: Tokens, config: SampleConfig) -> Generator[int, None, list[int]]:
+        """Draw ``config.length`` characters after ``prime`` (n,), fewer if a text of ``config.stop`` comes.
 
         Without a prime, a text begins as a line does: after a newline, if the model knows one;
         else with a character drawn evenly.
+
+        Returns: at the end of the generator, the stop that came; empty if none did.
         """
-        stop = self._stop(config)
-        drawn = generate(self, self._start(prime), config, [next(generators(config.seed))])
-        return until(map(int, islice(drawn, config.length)), stop)
+        forbidden, stops = self._forbidden(config), self._stops(config)
+        rng = next(generators(config.seed))
+        drawn = generate(self, self._start(prime), config, [rng], forbidden)
+        return until((int(token) for token, _ in islice(drawn, config.length)), stops)
 
     def draw_many(
-        self, prime: Tokens, config: SampleConfig, rngs: Sequence[np.random.Generator]
-    ) -> list[list[int]]:
+        self,
+        prime: Tokens,
+        config: SampleConfig,
+        rngs: Sequence[np.random.Generator],
+        *,
+        score: bool = False,
+    ) -> list[Sample]:
         """Draw several texts at once, which is much faster than one by one; each as ``draw`` does.
 
         Arguments:
             rngs: a generator for each text, such as those of ``sampling.generators``.
+            score: also say what their characters cost, for a quarter more time.
         """
-        stop = self._stop(config)
+        forbidden, stops = self._forbidden(config), self._stops(config)
         texts: list[list[int]] = [[] for _ in rngs]
-        running = texts
-        for tokens in islice(generate(self, self._start(prime), config, rngs), config.length):
-            for text, token in zip(texts, np.atleast_1d(tokens).tolist(), strict=True):
-                text.append(token)
-            if stop:
-                running = [text for text in running if text[-len(stop) :] != stop]
+        costs = list[Array]()  # of each step, (N,)
+        running = list(range(len(texts)))
+        drawn = generate(self, self._start(prime), config, rngs, forbidden)
+        for tokens, logits in islice(drawn, config.length):
+            characters = np.atleast_1d(tokens).tolist()
+            for i in running:
+                texts[i].append(characters[i])
+            if score:
+                costs.append(np.atleast_1d(nats_of(logits, tokens)))
+            if stops:
+                running = [i for i in running if not stop_of(texts[i], stops)]
                 if not running:
                     break
-        return [list(until(text, stop)) for text in texts]
+        samples = list[Sample]()
+        for i, text in enumerate(texts):
+            stop = stop_of(text, stops)
+            length = len(text) - len(stop)
+            nats = sum(float(cost[i]) for cost in costs[:length]) if score else None
+            samples.append(Sample(text[:length], stop, nats))
+        return samples
+
+    def sample_documents(self, separator: str, length: int, rngs: Sequence[np.random.Generator]) -> str:
+        """Several documents, each drawn from its beginning to the separator; their first characters.
+
+        Arguments:
+            separator: what ends each document that the model has learned from.
+            length: how many characters.
+            rngs: a generator for each document.
+        """
+        before = self.vocabulary.encode(separator)[-1:]
+        drawn = self.draw_many(before, SampleConfig(length=length, stop=(separator,)), rngs)
+        return "".join(self.vocabulary.decode(sample.tokens + sample.stop) for sample in drawn)[:length]
 
     def _start(self, prime: Tokens) -> Tokens:
         return prime if len(prime) else self.vocabulary.encode("\n", ignore_unknown=True)
 
-    def _stop(self, config: SampleConfig) -> list[int]:
-        try:
-            return list(map(int, self.vocabulary.encode(config.stop)))
-        except TextError:
-            raise TextError(
-                f"{setting('stop')} {brief(repr(config.stop))} has characters that the model does not know: "
-                "it would never stop"
-            ) from None
+    def _forbidden(self, config: SampleConfig) -> list[int]:
+        tokens: list[int] = np.unique(self.vocabulary.encode(config.forbid, ignore_unknown=True)).tolist()
+        if len(tokens) == self.V:
+            raise ConfigError(f"{setting('forbid')} leaves none of the {self.V} characters to draw")
+        return tokens
+
+    def _stops(self, config: SampleConfig) -> list[list[int]]:
+        """The texts that end a drawn one, the longest first: of two that end together it is the whole one."""
+        forbidden = self._forbidden(config)
+        stops = []
+        for stop in filter(None, config.stop):
+            named = f"{setting('stop')} {brief(repr(stop))} has characters"
+            try:
+                stops.append(self.vocabulary.encode(stop).tolist())
+            except TextError:
+                raise TextError(f"{named} that the model does not know: it would never stop") from None
+            if not set(forbidden).isdisjoint(stops[-1]):
+                raise ConfigError(f"{named} that {setting('forbid')} forbids: it would never stop")
+        return sorted(stops, key=len, reverse=True)

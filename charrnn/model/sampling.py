@@ -1,11 +1,12 @@
 """Sampling: from logits to characters, for one text or for many at once.
 
-The distribution is shaped in this order: temperature divides the logits, top-k keeps the k likeliest
-characters, top-p keeps the likeliest ones that together hold the mass p (Holtzman et al. 2020). What is
-left is scaled to sum to one.
+The distribution is shaped in this order: forbidden characters get no weight, temperature divides the logits,
+top-k keeps the k likeliest characters, top-p keeps the likeliest ones that together hold the mass p
+(Holtzman et al. 2020). What is left is scaled to sum to one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
@@ -21,7 +22,22 @@ PIECE = 1024  # characters of a prime text read at once
 AHEAD = 64  # numbers drawn from a generator at once
 
 
-def weights(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
+@dataclass(frozen=True)
+class Sample:
+    """A drawn text."""
+
+    tokens: list[int]
+    stop: list[int]  # what ended it, which is no part of it; empty if it was cut at ``length``
+    nats: float | None  # what its tokens cost by the network's own distribution, unshaped, if that was asked
+
+
+def weights(
+    logits: Array,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    forbidden: Sequence[int] = (),
+) -> Array:
     """What the characters are drawn in proportion to.
 
     Arguments:
@@ -30,10 +46,14 @@ def weights(logits: Array, temperature: float = 1.0, top_k: int = 0, top_p: floa
             character only.
         top_k: how many characters to keep; 0 keeps all. Of equals the first in the vocabulary are kept.
         top_p: the mass to keep, in (0, 1]: the fewest characters that hold at least so much.
+        forbidden: characters that get no weight; fewer than V.
 
     Returns: an array of that shape in double precision; the largest weight of a text is 1.
     """
-    w: Array = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+    w: Array = logits.astype(np.float64)
+    if len(forbidden):
+        w[..., forbidden] = -np.inf
+    w -= w.max(axis=-1, keepdims=True)
     if temperature == 0:
         likeliest: Array = np.eye(w.shape[-1])[w.argmax(axis=-1)]
         return likeliest
@@ -112,8 +132,12 @@ def stepper(network: Network, num_texts: int = 1) -> Step:
 
 
 def generate(
-    network: Network, prime: Array, config: SampleConfig, rngs: Sequence[np.random.Generator]
-) -> Iterator[Array | int]:
+    network: Network,
+    prime: Array,
+    config: SampleConfig,
+    rngs: Sequence[np.random.Generator],
+    forbidden: Sequence[int] = (),
+) -> Iterator[tuple[Array | int, Array]]:
     """Draw characters without end, each one read back in before the next.
 
     Arguments:
@@ -121,8 +145,9 @@ def generate(
             evenly.
         rngs: the only source of chance, one for each of N texts, so that a text does not depend on how many
             others are drawn.
+        forbidden: characters that are never drawn; fewer than V.
 
-    Yields: a character, an integer; of N texts one for each (N,).
+    Yields: a character, an integer, and the logits it was drawn from (V,); of N texts (N,) and (N, V).
     """
     num_texts = len(rngs)
     state, logits = network.initial_state(1), np.zeros((1, network.V), network.dtype)
@@ -135,22 +160,48 @@ def generate(
         logits, state = (np.repeat(rows, num_texts, axis=0) for rows in (logits, state))
     step = stepper(network, num_texts)
     for u in uniform(rngs):
-        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p), u)
-        yield tokens
+        tokens = draw(weights(logits, config.temperature, config.top_k, config.top_p, forbidden), u)
+        yield tokens, logits
         logits, state = step(tokens, state)
 
 
-def until(tokens: Iterable[int], stop: Sequence[int]) -> Iterator[int]:
-    """Pass ``tokens`` on until the sequence ``stop`` comes, which is not passed on.
+def nats_of(logits: Array, tokens: Array | int) -> Array:
+    """What characters cost: the cross-entropy −log ŷ of each, in double precision.
 
-    What could be the beginning of ``stop`` is held back until it is known not to be.
+    Arguments:
+        logits: (…, V).
+        tokens: (…) integers.
+
+    Returns: (…), in nats.
     """
-    stop = list(stop)
+    z = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+    right = np.take_along_axis(z, np.asarray(tokens)[..., np.newaxis], axis=-1)[..., 0]
+    costs: Array = np.log(np.exp(z, out=z).sum(axis=-1)) - right
+    return costs
+
+
+def stop_of(tokens: list[int], stops: Sequence[list[int]]) -> list[int]:
+    """The first of ``stops`` that ``tokens`` ends in; empty if it ends in none."""
+    return next((stop for stop in stops if tokens[-len(stop) :] == stop), [])
+
+
+def until(tokens: Iterable[int], stops: Sequence[list[int]]) -> Generator[int, None, list[int]]:
+    """Pass ``tokens`` on until one of the sequences ``stops`` comes, which is not passed on.
+
+    What could be the beginning of one is held back until it is known not to be.
+
+    Returns: the one that came; empty if none did.
+    """
+    if not stops:
+        yield from tokens
+        return []
     held: list[int] = []
     for token in tokens:
-        held.append(int(token))
-        if held == stop:
-            return
-        while held != stop[: len(held)]:
+        held.append(token)
+        if stop := stop_of(held, stops):
+            yield from held[: -len(stop)]
+            return stop
+        while held and not any(stop[: len(held)] == held for stop in stops):
             yield held.pop(0)
     yield from held
+    return []

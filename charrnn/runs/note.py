@@ -8,14 +8,14 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
-from charrnn.config import BEFORE_KERNELS, TrainConfig
+from charrnn.config import BEFORE_KERNELS, SEPARATOR_LENGTH, Pattern, TrainConfig
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import write_whole
 from charrnn.npz import open_plain
@@ -38,6 +38,14 @@ def _name(value: object) -> str:
 
 
 Name = Annotated[str, PlainValidator(_name)]
+Separator = Annotated[str, Field(max_length=SEPARATOR_LENGTH)]
+
+
+def one_in_a_list(value: object) -> object:
+    """One pattern, as earlier versions noted it."""
+    return [value] if isinstance(value, str) else value
+
+
 Word = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # a SHA-256 in hexadecimal
@@ -65,15 +73,20 @@ class CorpusNote(Noted):
     normalize: Literal["none", "nfc"] = "none"
     min_count: int = Field(default=1, ge=1, lt=2**63)
     between: Literal["", "\n"] = ""
-    glob: str = Field(default="*.txt", max_length=1000)
+    documents: Separator = ""
+    val_file: bool = False  # the last sources are parts of their own
+    test_file: bool = False
+    glob: Annotated[list[Pattern], BeforeValidator(one_in_a_list)] = Field(default=["*.txt"], max_length=100)
 
     @property
     def reading(self) -> Reading:
         """How the text was read."""
-        if self.bytes:
-            return BYTES
-        encoding = check_encoding(self.encoding)
-        return Reading(encoding, self.newlines, self.normalize, self.min_count, self.between)
+        reading = BYTES
+        if not self.bytes:
+            encoding = check_encoding(self.encoding)
+            reading = Reading(encoding, self.newlines, self.normalize, self.min_count, self.between)
+        own: dict[str, Any] = {"val_file": self.val_file, "test_file": self.test_file}
+        return replace(reading, documents=self.documents, **own)
 
 
 class InitFrom(Noted):
@@ -119,7 +132,7 @@ class Note(Noted):
             "bytes": reading.encoding is None,
             **{key: value for key, value in asdict(reading).items() if value is not None},
             "sources": [path if path == STDIN else path_from(run, path) for path in corpus.sources],
-            "glob": corpus.glob,
+            "glob": list(corpus.glob),
         }
         if corpus.cache and cache.name == token_file_name(corpus.sha256, reading):
             noted["cache_dir"] = path_from(run, cache.parent)

@@ -33,6 +33,8 @@ class Found(BaseModel):
         num_dropped: how many characters and how many distinct ones.
         unknown: whether they were left out because a vocabulary given lacks them, or else because they
             occur less than ``min_count`` times.
+        ended: files whose last document did not end with the separator, which was added.
+        cuts: where the files that are parts of their own begin, counted in characters of the text.
         marks_within: byte-order marks that do not begin a file; they stay.
         remarks: on files: the first one's name, and how many there are.
     """
@@ -52,6 +54,8 @@ class Found(BaseModel):
     dropped: list[Counted] = Field(default=[], max_length=SHOWN)
     num_dropped: tuple[Count, Count] = (0, 0)
     unknown: bool = False
+    ended: Count = 0
+    cuts: tuple[Count, ...] = Field(default=(), max_length=2)
     remarks: dict[str, tuple[str, Count]] = Field(default={}, max_length=100)
 
     def remark(self, text: str, file: str) -> None:
@@ -149,6 +153,9 @@ def in_words(found: Found, newlines: str, min_count: int) -> list[str]:
     if ends:
         does = "made LF (`newlines`)" if newlines == "lf" else "kept, beside any LF (`newlines`)"
         notes.append(f"line ends: {' and '.join(ends)}, {does}")
+    if found.ended:
+        files = "the last document" if found.ended == 1 else f"the last documents of {found.ended:,} files"
+        notes.append(f"{files} did not end with the separator, which was added (`documents`)")
     if found.marks_within:
         notes.append(f"{found.marks_within:,} byte-order marks (U+FEFF) inside the text, kept")
     if found.normalised:
@@ -158,13 +165,15 @@ def in_words(found: Found, newlines: str, min_count: int) -> list[str]:
             "letters with accents in two forms, NFC and NFD, kept apart: `normalize` nfc makes them one"
         )
     if found.num_dropped[1]:
-        count, distinct = found.num_dropped
         why = "the vocabulary lacks" if found.unknown else f"occur less than {min_count} times"
-        notes.append(
-            f"{count:,} characters dropped, {distinct:,} distinct, which {why}: "
-            + listed(found.dropped, distinct)
-        )
+        notes.append(dropped_in_words(found.dropped, *found.num_dropped, why))
     return notes
+
+
+def dropped_in_words(characters: list[tuple[int, int]], count: int, distinct: int, why: str) -> str:
+    """What was dropped: the first characters with their counts, how many, and how many distinct ones."""
+    names = listed(characters[:SHOWN], distinct)
+    return f"{count:,} characters dropped, {distinct:,} distinct, which {why}: {names}"
 
 
 def listed(characters: list[tuple[int, int]], num: int) -> str:

@@ -3,20 +3,24 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import TextConfig
-from charrnn.errors import ConfigError, RunError, TextError, check_type
+from charrnn.config import CorpusConfig, TrainConfig
+from charrnn.errors import ConfigError, RunError, TextError, brief, check_type
 from charrnn.text import tokens as caching
 from charrnn.text.cleaning import RARE, SHOWN, Found, in_words, listed
+from charrnn.text.documents import Documents, Text, ends_of_documents
 from charrnn.text.encodings import check_encoding
 from charrnn.text.reading import (
     BYTES,
     PIECE,
+    SEPARATORS,
     TEXT,
     Origin,
     Reading,
@@ -36,11 +40,11 @@ from charrnn.text.vocabulary import Tokens, Vocabulary
 
 
 class Parts(NamedTuple):
-    """The three contiguous parts of a corpus, in the order of the text."""
+    """The three parts of a corpus."""
 
-    train: Tokens
-    val: Tokens
-    test: Tokens
+    train: Text
+    val: Text
+    test: Text
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Corpus:
         reading: how the bytes became characters.
         sizes: of each file, in bytes.
         sources: the absolute paths it was read from, - for standard input; none for a text from Python.
-        glob: the files of folders that were read.
+        glob: which files of folders were read.
         cache: the token file that holds the tokens; empty if none does.
         found: what was found in the text, where that is known.
     """
@@ -71,7 +75,7 @@ class Corpus:
     reading: Reading = TEXT
     sizes: tuple[int, ...] = ()
     sources: tuple[str, ...] = ()
-    glob: str = "*.txt"
+    glob: tuple[str, ...] = ("*.txt",)
     cache: str = ""
     found: Found | None = None
 
@@ -85,7 +89,10 @@ class Corpus:
         normalize: str = "none",
         min_count: int = 1,
         between: str = "\n",
-        glob: str = "*.txt",
+        documents: str = "",
+        val_file: str | Path = "",
+        test_file: str | Path = "",
+        glob: str | Sequence[str] = "*.txt",
         vocabulary: Vocabulary | None = None,
         ignore_unknown: bool = False,
         cache: Path | None = None,
@@ -110,8 +117,11 @@ class Corpus:
             newlines: ``lf`` makes every line end (CR LF, CR) an LF; ``keep`` leaves them.
             normalize: ``nfc`` writes a letter with an accent as one character; ``none`` leaves it.
             min_count: drop the characters that occur less often.
-            between: what stands between two files, unless the first ends a line.
-            glob: which files of a folder to read; ``**`` is any number of folders.
+            between: what stands between two files, unless the first ends a line or a document.
+            documents: what ends a document: ``line``, ``blank-line`` (one or more), ``file``, or any text;
+                nothing if the text is one. It is added to a file that does not end with it.
+            val_file, test_file: files that ``split`` makes parts of their own.
+            glob: which files of a folder to read, a pattern or several; ``**`` is any number of folders.
             vocabulary: use this one instead of the text's own. Tokens of another one are not cached.
             ignore_unknown: drop the characters that a given vocabulary lacks.
             cache: the token file, or a folder of token files, each named after its text's hash.
@@ -139,12 +149,20 @@ class Corpus:
             "normalize": normalize,
             "min_count": min_count,
         }
-        TextConfig(bytes=as_bytes, glob=glob, **({} if as_bytes else how))
+        settings: dict[str, Any] = {"bytes": as_bytes, "glob": glob, **({} if as_bytes else how)}
+        globs = CorpusConfig(documents=documents, **settings).glob
         codec = "" if as_bytes else check_encoding(encoding)
         reading = BYTES if as_bytes else Reading(codec, newlines, normalize, min_count, between)
-        sources = find_files(paths, glob)
+        own: dict[str, Any] = {"val_file": bool(val_file), "test_file": bool(test_file)}
+        reading = replace(reading, documents=documents, **own)
+        sources = find_files(paths, globs)
         name = corpus_name(paths)
         where = describe(paths[0]) if len(paths) == 1 else f"{len(sources)} files"
+        for part in (val_file, test_file):
+            if part and Path(part).is_dir():
+                raise TextError(f"{part}: a folder; a part of its own is one file")
+            sources += find_files([part]) if part else []
+            paths = (*paths, part) if part else paths
         notes: list[str] = []
         reread = all(map(can_be_read_again, sources))
         file: caching.TokenFile | None = None
@@ -162,9 +180,9 @@ class Corpus:
                 if len(spool) == 0:
                     raise TextError(f"{where}: the text is empty. Give a file with some text in it")
                 if not file:
-                    own = vocabulary is None
+                    mine = vocabulary is None
                     words = vocabulary or vocabulary_of(spool, reading, where)
-                    file = encode(spool, origin, found, words, where, own, ignore_unknown, cache, progress)
+                    file = encode(spool, origin, found, words, where, mine, ignore_unknown, cache, progress)
         return cls(
             file.tokens,
             file.vocabulary,
@@ -174,7 +192,7 @@ class Corpus:
             reading=reading,
             sizes=file.origin.sizes,
             sources=tuple(map(source_of, paths)),
-            glob=glob,
+            glob=globs,
             cache=str(caching.place(cache, file.origin).absolute()) if cache and mapped(file.tokens) else "",
             found=file.found,
         ).with_notes(notes)
@@ -246,11 +264,44 @@ class Corpus:
         facts = [f"{len(self):,} characters", f"{V} distinct"]
         facts += [f"{found.lines:,} line{'s' * (found.lines > 1)}"] if found.lines else []
         facts += [f"{found.files:,} files"] if found.files > 1 else []
+        if self.documents is not None:
+            facts.append(f"{self.documents.count:,} document{'s' * (self.documents.count > 1)}")
         facts += [self.reading.encoding or "bytes"]
         parts = [", ".join(facts), *in_words(found, self.reading.newlines, self.reading.min_count)]
         if found.num_rare:
             parts.append(f"rare, less than {RARE} times: {listed(found.rare, found.num_rare)}")
         return f"{self.name}: {'; '.join(parts)}"
+
+    @classmethod
+    def from_documents(
+        cls, documents: Sequence[str] | Sequence[bytes], name: str = "documents", separator: str = "file"
+    ) -> Self:
+        """Make a corpus of texts, each of which is read from a state of zeros.
+
+        Arguments:
+            documents: strings, or bytes with the 256 byte values as vocabulary.
+            separator: what ends each: ``file``, the character U+0003 END OF TEXT; ``line``, ``blank-line``,
+                or any text. A document that does not end with it is given it.
+
+        Raises:
+            TextError: ``documents`` is no list of texts; one is empty, or has the separator inside.
+        """
+        texts: list[Any] = list(documents) if isinstance(documents, list | tuple) else []
+        if not any(all(isinstance(text, kind) for text in texts) for kind in (str, bytes) if texts):
+            raise TextError("documents: expected a list of strings, or of bytes, one at least")
+        as_bytes = isinstance(texts[0], bytes)
+        reading = replace(BYTES if as_bytes else Reading(newlines="keep"), documents=separator)
+        end: Any = SEPARATORS.get(separator, separator)
+        end = end.encode() if as_bytes else end
+        for i, text in enumerate(texts):
+            inside = text.removesuffix(end)
+            if not inside or not end or end in inside:
+                raise TextError(
+                    f"documents[{i}] is {brief(repr(text))}: expected some text without the separator, "
+                    f"{end!r}, inside. See `separator`"
+                )
+        joined = end[:0].join(text.removesuffix(end) + end for text in texts)
+        return replace(cls.from_text(joined, name), reading=reading)
 
     @classmethod
     def from_text(cls, text: str | bytes, name: str = "text") -> Self:
@@ -282,21 +333,96 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def split(self, val_fraction: float, test_fraction: float = 0.0) -> Parts:
+    @property
+    def text(self) -> Text:
+        """All of it: its documents, or its tokens if it is one."""
+        return self.tokens if self.documents is None else self.documents
+
+    @cached_property
+    def documents(self) -> Documents | None:
+        """Its documents in the order of the text; None if it is read as one.
+
+        Raises:
+            TextError: the vocabulary lacks what ends them.
+        """
+        separator = self.reading.separator
+        if not separator:
+            return None
+        symbols = self.vocabulary.encode(separator, ignore_unknown=True)
+        if len(symbols) < len(separator):
+            lacking = [char for char in separator if char not in self.vocabulary.decode(symbols)]
+            raise TextError(
+                f"{self.name}: `documents` {brief(repr(separator))}, of which the vocabulary lacks "
+                f"{lacking[0]!r}"
+            )
+        found = [np.zeros(0, np.int64)]
+        for start, stop in pairwise((0, *self._cuts, len(self))):
+            found.append(ends_of_documents(self.tokens, symbols, start, stop))
+            if start < stop and stop not in found[-1][-1:]:
+                raise TextError(f"{self.name}: the last document does not end with the separator")
+        ends = np.concatenate(found)
+        return Documents(self.tokens, np.append(0, ends[:-1]), ends, int(symbols[-1]))
+
+    @property
+    def _cuts(self) -> tuple[int, ...]:
+        return self.found.cuts if self.found else ()
+
+    def parts(self, config: TrainConfig) -> Parts:
+        """Cut it as a run of these settings does.
+
+        Raises:
+            ConfigError: the settings ask for a shuffle of documents, which the text does not have.
+            TextError: the text is one document.
+        """
+        if self.documents is None and not config.shuffle_documents:
+            raise ConfigError("`shuffle_documents` has no effect without `documents`: the text is one")
+        seed = config.seed if config.shuffle_documents else None
+        return self.split(config.val_fraction, config.test_fraction, seed)
+
+    def split(self, val_fraction: float, test_fraction: float = 0.0, seed: int | None = None) -> Parts:
         """Cut the text in three: its beginning to train on, then the validation part, then the test part.
+
+        A part that has a file of its own is that file. Documents are not cut into.
+
+        Arguments:
+            seed: of a shuffle of the documents; they are not shuffled if not given.
 
         Raises:
             ConfigError: the fractions are negative or leave nothing to train on.
+            TextError: the text is one document.
         """
         if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
             raise ConfigError(
                 f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to "
                 "train on: together they must stay below 1"
             )
-        n = len(self.tokens)
-        test = n - round(n * test_fraction)
-        val = test - round(n * val_fraction)
-        return Parts(self.tokens[:val], self.tokens[val:test], self.tokens[test:])
+        reading, bounds = self.reading, (*self._cuts, len(self))
+        end, own = (
+            bounds[0],
+            [slice(*pair) for pair in pairwise(bounds)],
+        )  # of what is cut; the other files
+        val_fraction *= not reading.val_file
+        test_fraction *= not reading.test_file
+        if self.documents is None:
+            test = end - round(end * test_fraction)
+            val = test - round(end * val_fraction)
+            parts = Parts(self.tokens[:val], self.tokens[val:test], self.tokens[test:end])
+        else:
+            documents = self.documents.within(0, end)
+            if documents.count < 2:
+                raise TextError(
+                    f"{self.name}: the text is one document: its separator, {reading.separator!r}, stands "
+                    "nowhere in it but at its end. See `documents`"
+                )
+            if seed is not None:
+                documents = documents.take(np.random.default_rng(seed).permutation(documents.count))
+            parts = Parts(*documents.cut(val_fraction, test_fraction))
+        names = [name for name in ("val", "test") if getattr(reading, f"{name}_file")]
+        return parts._replace(**{name: self._within(part) for name, part in zip(names, own, strict=True)})
+
+    def _within(self, part: slice) -> Text:
+        """The text between two places."""
+        return self.tokens[part] if self.documents is None else self.documents.within(part.start, part.stop)
 
 
 def mapped(tokens: Tokens) -> bool:
@@ -341,6 +467,7 @@ def encode(
     if len(unknown) and not (own or ignore_unknown):
         raise TextError(f"{where}: {vocabulary.unknown(unknown)}")
     found.unknown = not own
+    found.cuts = tuple(int(counts.sum() - counts[unknown].sum()) for counts in spool.marks)
     count_characters(found, spool, unknown, origin.reading)
     length = len(spool) - int(spool.counts[unknown].sum())
     with progress("encoding", spool.size) as done:

@@ -28,7 +28,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
 from charrnn.files import bundled
 from charrnn.text.cleaning import Found, clean
 from charrnn.text.encodings import decode_pieces
@@ -39,6 +39,8 @@ Symbols = NDArray[np.unsignedinteger]  # code points or bytes, as narrow as they
 ReadingProgress = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 
 STDIN, GIT = "-", ".git"
+END_OF_TEXT = "\x03"
+SEPARATORS = {"line": "\n", "blank-line": "\n\n", "file": END_OF_TEXT}
 PIECE = 2**18  # bytes; small enough for a core's own cache, where larger pieces are slower
 IN_MEMORY = 2**23  # bytes of a spool; a larger one is on disk
 LONGEST_PATTERN = 1000  # characters: each part is compared with each file's name
@@ -57,8 +59,8 @@ def silent(what: str, total: int | None) -> AbstractContextManager[Callable[[int
 # -- what is named ----------------------------------------------------------------------------------
 
 
-def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | str]:
-    """List the files that ``paths`` name, in that order; those of a folder, searched with ``glob``, by name.
+def find_files(paths: Iterable[str | Path], globs: Sequence[str] = ("*.txt",)) -> list[Path | str]:
+    """List the files that ``paths`` name, in that order; those of a folder that match ``globs``, by name.
 
     Names are compared as people order them, ch2 before ch10. A file that is named twice is listed twice. The
     word ``-`` is standard input, which can be read once; a file of that name is ``Path("-")``.
@@ -69,9 +71,10 @@ def find_files(paths: Iterable[str | Path], glob: str = "*.txt") -> list[Path | 
         if name == STDIN:
             files += [STDIN] if STDIN not in files else []
         elif path.is_dir():
-            found = each_once(sorted(files_in(path, glob), key=natural))
+            found = each_once(files_matching(path, globs))
             if not found:
-                raise TextError(f"{path}: no file in this folder matches {glob!r:.200}. See `glob`")
+                patterns = brief(" or ".join(map(repr, globs)))
+                raise TextError(f"{path}: no file in this folder matches {patterns}. See `glob`")
             files += found
         elif path.is_file() or path.is_fifo():
             files.append(path)
@@ -103,6 +106,11 @@ def each_once(files: list[Path]) -> list[Path]:
             kept.append(path)
             real.add(target)
     return kept
+
+
+def files_matching(folder: Path, globs: Iterable[str], *, links: bool = True) -> list[Path]:
+    """List the files of a folder that match one of the patterns, by name; the rest is as in ``files_in``."""
+    return sorted({path for glob in globs for path in files_in(folder, glob, links=links)}, key=natural)
 
 
 def files_in(folder: Path, glob: str, *, links: bool = True) -> Iterator[Path]:
@@ -259,6 +267,9 @@ class Reading:
         normalize: the Unicode form: ``none`` leaves it, ``nfc`` makes one of letter and accent.
         min_count: characters that occur less often are dropped.
         between: what stands between two files, unless the first ends a line.
+        documents: what parts one document from the next: ``line``, ``blank-line``, ``file`` or any text;
+            nothing if the text is read as one. Each file ends one.
+        val_file, test_file: whether the files read last are parts of their own, for validation and for test.
     """
 
     encoding: str | None = "utf-8"
@@ -266,6 +277,9 @@ class Reading:
     normalize: str = "none"
     min_count: int = 1
     between: str = "\n"
+    documents: str = ""
+    val_file: bool = False
+    test_file: bool = False
 
     @property
     def words(self) -> str:
@@ -273,7 +287,17 @@ class Reading:
         words = [self.encoding or "bytes"]
         words += ["lf"] if self.newlines == "lf" else []
         words += [self.normalize] if self.normalize != "none" else []
-        return ".".join(words + ([f"min{self.min_count}"] if self.min_count > 1 else []))
+        words += [f"min{self.min_count}"] if self.min_count > 1 else []
+        if self.documents:
+            code = hashlib.sha256(self.documents.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            words.append(self.documents if self.documents in SEPARATORS else f"documents-{code}")
+        return ".".join(words + ["val"] * self.val_file + ["test"] * self.test_file)
+
+    @property
+    def separator(self) -> str:
+        """What ends a document, as it stands in the text; nothing if the text is read as one."""
+        text = SEPARATORS.get(self.documents, self.documents)
+        return "".join(clean([text], self.newlines, self.normalize, Found()))
 
 
 TEXT, BYTES = Reading(), Reading(None, "keep", between="")
@@ -312,12 +336,14 @@ class Spool:
     Attributes:
         counts: (0x110000,) how often the text has each code point.
         pieces: dtype and length of each piece.
+        marks: what ``counts`` was where a part of the text begins.
     """
 
     def __init__(self, folder: Path | None):
         """Keep the file in ``folder``, or where the system has its temporary files."""
         self.counts = np.zeros(sys.maxunicode + 1, np.int64)
         self.pieces: list[tuple[np.dtype[Any], int]] = []
+        self.marks: list[NDArray[np.int64]] = []
         self._folder = folder
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115  # closed on exit
 
@@ -346,6 +372,10 @@ class Spool:
         self.pieces.append((symbols.dtype, len(symbols)))
         with self._writing():
             self._file.write(symbols.tobytes())
+
+    def mark(self) -> None:
+        """Note that a part of the text begins here."""
+        self.marks.append(self.counts.copy())
 
     def __iter__(self) -> Iterator[Symbols]:
         """The pieces as they were added."""
@@ -399,21 +429,52 @@ def read_text(
     Returns: what was read, and what was found in it if it was kept.
     """
     tally, found = Tally(math.inf if limit is None else limit), Found(files=len(sources))
+    own = len(sources) - reading.val_file - reading.test_file  # the first file that is a part by itself
     with progress("checking" if spool is None else "reading", size_on_disk(sources)) as done:
-        last: int | None = None  # the symbol before a file
-        for source in sources:
+        end = ""  # of the file before
+        for number, source in enumerate(sources):
             pieces = tally.pieces(source, done)
             if spool is None:
                 for _ in pieces:
                     pass
                 continue
-            before = last
-            for symbols in symbols_of(pieces, reading, describe(source), found):
-                if reading.between and before is not None and chr(before) not in "\r\n":
-                    spool.add(code_points(reading.between))
-                spool.add(symbols)
-                before, last = None, int(symbols[-1])
+            if number >= own:
+                spool.mark()
+                end = ""
+            end = keep_file(spool, pieces, reading, describe(source), found, end) or end
     return Origin(tally.digest.hexdigest(), tuple(tally.sizes), reading), found
+
+
+def keep_file(
+    spool: Spool, pieces: Iterable[bytes], reading: Reading, where: str, found: Found, before: str
+) -> str:
+    """Keep the symbols of a file, and what is to stand before or after them.
+
+    Arguments:
+        before: the characters that the file before ends with; none if there is none.
+
+    Returns: those that this one ends with.
+    """
+    separator, end = reading.separator, ""
+    if reading.encoding is None:  # bytes are told as the characters of their numbers
+        separator = separator.encode("utf-8", "surrogateescape").decode("latin-1")
+    for symbols in symbols_of(pieces, reading, where, found):
+        if reading.documents == "file" and (symbols == ord(END_OF_TEXT)).any():
+            raise TextError(
+                f"{where}: has the character {END_OF_TEXT!r} (END OF TEXT), which would end each file. Name "
+                "another separator than `documents` file"
+            )
+        if not end and before and reading.between and not separator and before[-1] not in "\r\n":
+            spool.add(code_points(reading.between))
+        spool.add(symbols)
+        last = symbols[-max(1, len(separator)) :].tolist()
+        end = (end + "".join(map(chr, last)))[-max(1, len(separator)) :]
+    if end and separator:
+        there = next(k for k in range(len(separator), -1, -1) if end.endswith(separator[:k]))
+        if there < len(separator):
+            spool.add(code_points(separator[there:]))
+            found.ended += reading.documents != "file"
+    return end
 
 
 def size_on_disk(sources: Sequence[Path | str]) -> int | None:

@@ -14,13 +14,23 @@ each window is read by itself, from a state of zeros: ``ShuffledWindows``.
 """
 
 import math
-import mmap
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import TextError
+from charrnn.text.documents import Documents
+from charrnn.text.tokens import release
 from charrnn.text.vocabulary import Tokens
+
+
+class Window(NamedTuple):
+    """What a step of training reads."""
+
+    inputs: Tokens  # (T, B)
+    targets: Tokens  # (T, B)
+    rho: NDArray[np.bool_] | None  # (T, B), False where a target begins a document; None where none does
 
 
 class Streams:
@@ -32,8 +42,9 @@ class Streams:
     weighs its characters alike.
 
     Attributes:
-        inputs: (B, length of a stream) integers.
-        targets: (B, length of a stream) integers, the character after each input.
+        inputs: (B, length) integers.
+        targets: (B, length) integers, the character after each input.
+        length: of a stream, in characters.
         batch_size: B, at most what the text fills.
         seq_length: T, the steps of the longest window.
     """
@@ -48,24 +59,23 @@ class Streams:
         self._tokens = tokens
         self.seq_length = seq_length
         self.batch_size = min(batch_size, (len(tokens) - 1) // seq_length)
-        length = (len(tokens) - 1) // self.batch_size
-        n = length * self.batch_size
-        plain = np.asarray(tokens)
-        self.inputs = plain[:n].reshape(self.batch_size, length)
-        self.targets = plain[1 : n + 1].reshape(self.batch_size, length)
+        self.length = (len(tokens) - 1) // self.batch_size
+        n, plain = self.length * self.batch_size, np.asarray(tokens)
+        self.inputs = plain[:n].reshape(self.batch_size, self.length)
+        self.targets = plain[1 : n + 1].reshape(self.batch_size, self.length)
 
     def __len__(self) -> int:
         """Count the windows of one pass over the text."""
-        return math.ceil(self.inputs.shape[1] / self.seq_length)
+        return math.ceil(self.length / self.seq_length)
 
     def characters(self, steps: int) -> int:
         """Count the characters that ``steps`` steps train on."""
         epochs, windows = divmod(steps, len(self))
-        return self.batch_size * (epochs * self.inputs.shape[1] + self._start(windows))
+        return self.batch_size * (epochs * self.length + self._start(windows))
 
     def _start(self, index: int) -> int:
         """Return the first step of a window."""
-        return self.inputs.shape[1] * index // len(self)
+        return self.length * index // len(self)
 
     def __getitem__(self, index: int) -> tuple[Tokens, Tokens]:
         """Return inputs and targets of one window, (T, B) integers each."""
@@ -76,9 +86,37 @@ class Streams:
         release(self._tokens)
         return window
 
-    def window(self, step: int) -> tuple[Tokens, Tokens]:
-        """Return the window that a step of training reads."""
-        return self[step % len(self)]
+    def window(self, step: int) -> Window:
+        """Return what a step of training reads."""
+        return Window(*self[step % len(self)], None)
+
+
+class DocumentStreams(Streams):
+    """The documents of the training part, one after the other, as B parallel streams.
+
+    Every character is a target; else as ``Streams``.
+    """
+
+    def __init__(self, documents: Documents, batch_size: int, seq_length: int):
+        """Cut ``documents`` into streams.
+
+        Raises:
+            TextError: they do not fill one row of one window.
+        """
+        must_fill_a_window(documents, seq_length)
+        self._documents = documents
+        self.seq_length = seq_length
+        self.batch_size = min(batch_size, len(documents) // seq_length)
+        self.length = len(documents) // self.batch_size
+
+    def window(self, step: int) -> Window:
+        """Return what a step of training reads."""
+        index = step % len(self)
+        rows = self.length * np.arange(self.batch_size)
+        steps = np.arange(self._start(index), self._start(index + 1))
+        inputs, targets, rho = self._documents.read(steps[:, np.newaxis] + rows)
+        release(self._documents)
+        return Window(inputs.astype(np.intp), targets.astype(np.intp), rho)
 
 
 class ShuffledWindows:
@@ -114,15 +152,15 @@ class ShuffledWindows:
         """Count the characters that ``steps`` steps train on."""
         return steps * self.batch_size * self.seq_length
 
-    def window(self, step: int) -> tuple[Tokens, Tokens]:
-        """Return the inputs and targets of a step of training, (T, B) integers each."""
+    def window(self, step: int) -> Window:
+        """Return what a step of training reads."""
         epoch, index = divmod(step, len(self))
         if self._starts[1] != epoch:
             self._starts = self._order(epoch), epoch
         rows = self._starts[0][index * self.batch_size : (index + 1) * self.batch_size]
         window = np.asarray(self._tokens)[np.arange(self.seq_length + 1)[:, np.newaxis] + rows]
         release(self._tokens)
-        return window[:-1].astype(np.intp), window[1:].astype(np.intp)
+        return Window(window[:-1].astype(np.intp), window[1:].astype(np.intp), None)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Return where the windows of an epoch begin, (count,), in their order."""
@@ -132,22 +170,11 @@ class ShuffledWindows:
         return starts
 
 
-def must_fill_a_window(tokens: Tokens, seq_length: int) -> None:
+def must_fill_a_window(text: Tokens | Documents, seq_length: int) -> None:
     """Refuse a text that does not fill one row of one window."""
-    if len(tokens) <= seq_length:
+    if len(text) <= seq_length:
         raise TextError(
-            f"the training part has {len(tokens):,} characters; one window needs "
+            f"the training part has {len(text):,} characters; one window needs "
             f"{seq_length + 1:,} (`seq_length` and the character after). "
             "Lower `seq_length` or give a longer text"
         )
-
-
-def release(tokens: Tokens) -> None:
-    """Release the pages of a memory-mapped text that have been read; an ordinary array is left alone.
-
-    They would count as this process's memory until the system runs short of it. If they are read again, the
-    system still has them in its page cache.
-    """
-    pages = getattr(tokens, "_mmap", None)
-    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)

@@ -10,6 +10,7 @@ token file is never replaced by one, and no link, pipe or device is opened in pl
 
 import hashlib
 import json
+import mmap
 import os
 import re
 import stat
@@ -19,11 +20,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, NamedTuple
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from charrnn.config import SEPARATOR_LENGTH
 from charrnn.errors import RunError, TextError
 from charrnn.files import write_whole
 from charrnn.text.cleaning import Found
@@ -53,8 +55,19 @@ class Header(BaseModel):
     normalize: Literal["none", "nfc"] = "none"
     min_count: int = Field(default=1, ge=1, lt=2**63)
     between: str = Field(default="", max_length=1)
+    documents: str = Field(default="", max_length=SEPARATOR_LENGTH)
+    val_file: bool = False
+    test_file: bool = False
     found: Found | None = None
     symbols: list[Annotated[int, Field(ge=0, le=0x10FFFF)]]
+
+    @model_validator(mode="after")
+    def _parts_are_known(self) -> Self:
+        cuts = self.found.cuts if self.found else ()
+        ascending = sorted([0, *cuts, self.count]) == [0, *cuts, self.count]
+        if len(cuts) != self.val_file + self.test_file or not ascending:
+            raise ValueError("cuts: not where the parts begin")
+        return self
 
     @property
     def origin(self) -> Origin:
@@ -229,3 +242,14 @@ def look_up(
         notes.append(f"{error}; it is replaced")
         return None
     return file if vocabulary in (None, file.vocabulary) else None
+
+
+def release(tokens: Any) -> None:
+    """Release the pages of a memory-mapped text that have been read; an ordinary array is left alone.
+
+    They would count as this process's memory until the system runs short of it. If they are read again, the
+    system still has them in its page cache.
+    """
+    pages = getattr(getattr(tokens, "tokens", tokens), "_mmap", None)  # of documents, that of their text
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

@@ -104,6 +104,16 @@ class Vocabulary:
             raise self.unknown(points[~known])
         return indices.astype(self.dtype)
 
+    def lacking(self, text: str | bytes) -> dict[str, int]:
+        """Count the characters of a text that are not in the vocabulary, as ``encode`` reads it."""
+        if self.is_bytes:
+            return {}
+        if isinstance(text, bytes):
+            text = decode(text, "utf-8", "the text given")
+        points, counts = np.unique(code_points(self.in_known_form(text)), return_counts=True)
+        known = np.isin(points, self.symbols)
+        return dict(zip(map(chr, points[~known].tolist()), counts[~known].tolist(), strict=True))
+
     def in_known_form(self, text: str) -> str:
         """Write a text as this vocabulary's text was written.
 

@@ -211,11 +211,7 @@ def _resumed(
             f"({corpus.size:,} bytes, SHA-256 {corpus.sha256[:12]}…). Give the text as it was, or start a "
             "new run with `out`; `allow_changed_corpus` continues all the same"
         )
-    if note.corpus.sha256 == corpus.sha256 and note.corpus.characters != len(corpus):
-        raise RunError(
-            f"{run}: this run reads the text {corpus.name} as {note.corpus.characters:,} characters, not as "
-            f"{len(corpus):,}: with {note.corpus.reading.words}, not {corpus.reading.words}"
-        )
+    _check_reading(run, note, corpus)
     if snapshot.model.vocabulary != corpus.vocabulary:
         corpus = in_the_words_of(snapshot.model.vocabulary, corpus, run)
     _check_network(snapshot, config)
@@ -286,6 +282,18 @@ def _check_nothing_is_lost(run: Path, note: Note) -> None:
             f"{run / LAST}: missing, so this run cannot be resumed. `overwrite` starts anew"
             + (f"; {BEST} is still there to sample from" if best else "")
         )
+
+
+def _check_reading(run: Path, note: Note, corpus: Corpus) -> None:
+    """Make sure that the text of a run is read as before."""
+    if note.corpus.sha256 == corpus.sha256 and note.corpus.characters != len(corpus):
+        raise RunError(
+            f"{run}: this run reads the text {corpus.name} as {note.corpus.characters:,} characters, not as "
+            f"{len(corpus):,}: with {note.corpus.reading.words}, not {corpus.reading.words}"
+        )
+    was, now = (repr(name) if name else "none" for name in (note.corpus.documents, corpus.reading.documents))
+    if was != now:
+        raise RunError(f"{run}: this run reads its text with `documents` {was}, not {now}")
 
 
 def _check_network(snapshot: Snapshot, config: TrainConfig) -> None:

@@ -24,8 +24,8 @@ from charrnn.model.charrnn import CharRNN
 from charrnn.runs import RunFolder, RunState, Snapshot
 from charrnn.signals import StopRequests
 from charrnn.text.corpus import Corpus
-from charrnn.text.streams import ShuffledWindows, Streams
-from charrnn.text.vocabulary import Tokens
+from charrnn.text.documents import Documents, Text
+from charrnn.text.streams import DocumentStreams, ShuffledWindows, Streams
 from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
@@ -35,6 +35,7 @@ from charrnn.training.shards import Plan, Shards, can_start_workers, choose_thre
 from charrnn.training.world import World
 
 SAMPLE_LENGTH = 240
+SAMPLE_DOCUMENTS = 32  # at the most
 
 
 class Step(NamedTuple):
@@ -82,7 +83,7 @@ class Trainer:
         self.folder, self.corpus, self.config, self.model = folder, corpus, config, model
         self.progress, self.world, self.ranks = progress, world, world.size if world else 1
         model.kernels = config.kernels
-        self.parts = corpus.split(config.val_fraction, config.test_fraction)
+        self.parts = corpus.parts(config)
         self.streams = windows(self.parts.train, config)
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
@@ -192,10 +193,10 @@ class Trainer:
             config.stateless or state.step % len(self.streams) == 0
         ):  # an epoch begins at the start of the streams
             self.carried = self.model.initial_state(self.streams.batch_size)
-        inputs, targets = self.streams.window(state.step)  # (T, B) each
+        inputs, targets, rho = self.streams.window(state.step)  # (T, B) each
         try:
             loss, gradients, self.carried = shards.loss_and_gradients(
-                inputs, targets, self.carried, (config.seed, state.step)
+                inputs, targets, self.carried, (config.seed, state.step), rho
             )
         except (WorkerError, MemoryError):  # what was learned before still stands
             self.save()
@@ -345,9 +346,13 @@ class Trainer:
 
     def sample(self) -> str:
         """A short text drawn from the model as it stands, the same whenever the run comes to this step."""
-        rng = np.random.default_rng([self.config.seed, self.state.step])
-        (text,) = self.model.draw_many(self.corpus.tokens[:0], SampleConfig(length=SAMPLE_LENGTH), [rng])
-        return self.model.vocabulary.decode(text)
+        seed, separator = [self.config.seed, self.state.step], self.corpus.reading.separator
+        if separator:
+            rngs = [np.random.default_rng([*seed, number]) for number in range(SAMPLE_DOCUMENTS)]
+            return self.model.sample_documents(separator, SAMPLE_LENGTH, rngs)
+        config, rng = SampleConfig(length=SAMPLE_LENGTH), np.random.default_rng(seed)
+        (sample,) = self.model.draw_many(self.corpus.tokens[:0], config, [rng])
+        return self.model.vocabulary.decode(sample.tokens)
 
     def say_if_finished(self) -> None:
         """Say so if a resumed run is complete already."""
@@ -398,8 +403,15 @@ def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) ->
         )
 
 
-def windows(train: Tokens, config: TrainConfig) -> Streams | ShuffledWindows:
+def windows(train: Text, config: TrainConfig) -> Streams | ShuffledWindows:
     """What each step reads of the training part."""
+    if isinstance(train, Documents):
+        if config.stateless:
+            raise ConfigError(
+                "`stateless` starts each window from a state of zeros, `documents` each document: leave one "
+                "of the two out"
+            )
+        return DocumentStreams(train, config.batch_size, config.seq_length)
     if config.stateless:
         return ShuffledWindows(train, config.batch_size, config.seq_length, config.seed)
     return Streams(train, config.batch_size, config.seq_length)

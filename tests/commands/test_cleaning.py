@@ -157,7 +157,7 @@ def test_a_run_notes_how_its_text_was_read_by_itself(tmp_path):
     charrnn.train(corpus, charrnn.TrainConfig(**SHORT), tmp_path / "runs" / "one")
     note = settings_noted(tmp_path / "runs" / "one")
     names = "sources", "encoding", "glob", "newlines", "bytes"
-    assert [note[name] for name in names] == [["../.."], "iso8859-1", "*.md", "keep", False]
+    assert [note[name] for name in names] == [["../.."], "iso8859-1", ["*.md"], "keep", False]
 
 
 def test_a_run_goes_on_only_with_its_text_read_as_before(text, tmp_path):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.cli import main
-from charrnn.runs import RunFolder
+from charrnn.runs import RunFolder, read_note
 from charrnn.text import reading
 
 TEXT = PROVERB * 40
@@ -161,7 +161,7 @@ def test_a_run_of_another_encoding_is_resumed_twice_and_evaluated(cli, tmp_path)
     for steps in (6, 9):
         assert cli("train", "--resume", "--out", out, "--max-steps", steps).code == 0
     corpus = json.loads((out / "config.json").read_text())["corpus"]
-    assert (corpus["encoding"], corpus["glob"]) == ("iso8859-1", "*.md")
+    assert (corpus["encoding"], corpus["glob"]) == ("iso8859-1", ["*.md"])
     assert cli("eval", out).code == 0
     assert cli("eval", out, path).code == 0
     for flag in ("--encoding", "--glob"):
@@ -563,6 +563,23 @@ def test_a_device_that_never_ends_is_refused(cli, run, tmp_path):
     with Path("/dev/zero").open("rb") as zero:
         process = start("train", "-", "--out", tmp_path / "new", stdin=zero)
         assert b"standard input is a device" in process.communicate(timeout=60)[1]
+
+
+def test_several_patterns_all_count(cli, text, tmp_path):
+    """A file that several match is read once; the run notes them."""
+    books = tmp_path / "books"
+    books.mkdir()
+    for name in ("ch2.md", "ch10.txt", "ch1.txt", "x.csv"):
+        (books / name).write_text(f"{name} {PROVERB * 10}")
+    patterns = ["--glob", "*.txt", "--glob", "ch*.txt", "--glob", "*.md"]
+    assert cli("train", books, *patterns, *TINY, "--max-steps", 1, "--out", tmp_path / "run").code == 0
+    corpus = charrnn.Corpus.from_files(books, glob=["*.txt", "*.md"])
+    assert corpus.vocabulary.decode(corpus.tokens) == "".join(
+        f"{name} {PROVERB * 10}" for name in ("ch1.txt", "ch2.md", "ch10.txt")
+    )
+    note = read_note(tmp_path / "run").corpus
+    assert (note.sha256, note.glob) == (corpus.sha256, ["*.txt", "ch*.txt", "*.md"])
+    assert "matches '*.c' or '*.h'. See --glob" in cli("train", books, "--glob", "*.c", "--glob", "*.h").err
 
 
 @pytest.mark.parametrize("glob", ["/abs", "", "**.md", "../*.txt", "a/../../*.txt", "."])

@@ -12,7 +12,7 @@ import charrnn
 from charrnn.blas import one_blas_thread
 from charrnn.measures.evaluation import ROWS, WARM_UP, Evaluation, Score, losses
 from charrnn.model.sampling import stepper
-from charrnn.text.streams import release
+from charrnn.text.tokens import release
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn.config import SampleConfig
+from charrnn.measures.evaluation import losses
 from charrnn.model.sampling import draw, generate, generators, until, weights
 
 CHANCES = np.array([0.15, 0.3, 0.05, 0.15, 0.15, 0.2])  # of the characters a to f
@@ -56,7 +57,7 @@ def test_many_texts_are_drawn_by_the_exact_chances(shape, chances):
     model = without_memory("abcdef", CHANCES)
     config = SampleConfig(**{"length": 100, "temperature": 1} | shape)
     texts = model.draw_many(np.array([0]), config, list(islice(generators(0), 1000)))
-    assert_drawn_by(chances, np.concatenate(texts))
+    assert_drawn_by(chances, np.concatenate([text.tokens for text in texts]))
 
 
 def test_one_text_is_drawn_by_the_exact_chances():
@@ -83,7 +84,7 @@ def test_temperature_zero_is_the_first_of_the_likeliest(number):
     for temperature in (0, 1):
         rngs = list(islice(generators(0), number))
         drawn = generate(model, np.array([0]), SampleConfig(temperature=temperature), rngs)
-        tokens = np.array(list(islice(drawn, 50)))
+        tokens = np.array([tokens for tokens, _ in islice(drawn, 50)])
         assert np.all(tokens == 1) == (temperature == 0)
 
 
@@ -108,17 +109,25 @@ def test_each_character_is_read_before_the_next_is_drawn():
     counting.parameters["W_ya"][...] = 1e3 * np.roll(np.eye(5), 1, axis=1)
     for number in (1, 2):
         drawn = generate(counting, np.array([2]), SampleConfig(), list(islice(generators(0), number)))
-        texts = np.array([next(drawn) for _ in range(6)]).reshape(6, number)
+        texts = np.array([next(drawn)[0] for _ in range(6)]).reshape(6, number)
         np.testing.assert_array_equal(texts, np.tile([[3], [4], [0], [1], [2], [3]], number))
 
 
-@given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 2), max_size=4))
-def test_until_passes_on_what_comes_before_the_stop(tokens, stop):
-    expected = tokens
-    if stop:
-        ends = [i for i in range(len(tokens)) if tokens[i : i + len(stop)] == stop]
-        expected = tokens[: ends[0]] if ends else tokens
-    assert list(until(tokens, stop)) == expected
+STOPS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), max_size=3)
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), STOPS)
+def test_until_passes_on_what_comes_before_the_first_stop(tokens, stops):
+    stops.sort(key=len, reverse=True)
+    ends = [(i, stop) for i in range(len(tokens) + 1) for stop in stops if tokens[:i][-len(stop) :] == stop]
+    end, came = ends[0] if ends else (len(tokens), [])
+    passed, returned = [], []
+
+    def watched():
+        returned.append((yield from until(tokens, stops)))
+
+    passed += watched()
+    assert (passed, returned) == (tokens[: end - len(came)], [came])
 
 
 def test_what_may_be_the_stop_is_held_back_and_the_rest_is_not():
@@ -129,7 +138,7 @@ def test_what_may_be_the_stop_is_held_back_and_the_rest_is_not():
             read.append(token)
             yield token
 
-    passed = until(tokens(), [0, 2])
+    passed = until(tokens(), [[0, 2]])
     assert (next(passed), read) == (0, [0, 1])  # a 0 may begin the stop: it waits for what comes next
     assert (next(passed), read) == (1, [0, 1])  # a 1 may not: it does not wait
     assert (next(passed), read) == (0, [0, 1, 0, 0])
@@ -182,11 +191,12 @@ def test_many_texts_at_once_are_texts_of_the_same_kind(model):
     config = SampleConfig(length=50, seed=5, stop="\n")
     texts = model.draw_many(model.vocabulary.encode("ab"), config, list(islice(generators(5), 30)))
     assert len(texts) == 30
-    assert len({tuple(text) for text in texts}) > 15
+    assert len({tuple(text.tokens) for text in texts}) > 15
     newline = int(model.vocabulary.encode("\n")[0])
-    assert all(newline not in text and len(text) <= 50 for text in texts)
+    assert all(newline not in text.tokens and len(text.tokens) <= 50 for text in texts)
+    assert {(tuple(text.stop), len(text.tokens) < 50) for text in texts} == {((newline,), True), ((), False)}
     one = model.draw_many(model.vocabulary.encode("ab"), SampleConfig(length=50), [np.random.default_rng(5)])
-    assert one == [list(model.draw(model.vocabulary.encode("ab"), SampleConfig(length=50, seed=5)))]
+    assert one[0].tokens == list(model.draw(model.vocabulary.encode("ab"), SampleConfig(length=50, seed=5)))
 
 
 def test_without_a_prime_text_a_text_begins_as_a_line_does(model):
@@ -244,5 +254,47 @@ def test_a_text_is_the_same_however_many_are_drawn_and_however_they_are_shared_o
     assert model.draw_many(prime, config, rngs[1][:3]) == all_at_once[:3]
     pieces = [model.draw_many(prime, config, rngs[2][i : i + 9]) for i in range(3, 70, 9)]
     assert [text for piece in pieces for text in piece] == all_at_once[3:]
-    assert list(model.draw(prime, SampleConfig(length=30, seed=5))) == all_at_once[0]
-    assert len(set(map(tuple, all_at_once))) == 70
+    assert list(model.draw(prime, SampleConfig(length=30, seed=5))) == all_at_once[0].tokens
+    assert len({tuple(text.tokens) for text in all_at_once}) == 70
+
+
+def test_of_several_stops_the_first_that_comes_ends_the_text(model):
+    whole = model.sample("a", length=300, seed=3)
+    first, longer, later = whole[101:102], whole[100:102], whole[200:203]
+    cut = whole[: min(whole.index(stop, 1) for stop in (longer, later))]
+    assert model.sample("a", length=300, seed=3, stop=[later, longer]) == cut
+    assert model.sample("a", length=300, seed=3, stop=(first, longer, "")) == whole[: whole.index(first, 1)]
+
+
+def test_a_forbidden_character_has_no_weight_before_anything_else_shapes_the_distribution():
+    for shape, chances in SHAPES[:7]:
+        w = weights(np.log(CHANCES), **shape, forbidden=[1])
+        expected = weights(np.log(np.delete(CHANCES, 1)), **shape)
+        np.testing.assert_allclose(w, np.insert(expected, 1, 0), err_msg=str((shape, chances)))
+    model = without_memory("abcdef", CHANCES)
+    assert set(model.sample(length=2000, seed=0, temperature=1, forbid="bdé")) == set("acef")
+    assert model.sample("a", length=4, temperature=0, forbid="b") == "affff"
+    texts = model.draw_many(np.array([0]), SampleConfig(forbid="acdef"), list(islice(generators(0), 3)))
+    assert {tuple(text.tokens) for text in texts} == {(1,) * 1000}
+
+
+def test_what_cannot_come_because_it_is_forbidden_is_refused(model):
+    with pytest.raises(charrnn.CharRNNError, match="`forbid` leaves none of the 6 characters"):
+        model.sample(forbid="abcde\nx")
+    with pytest.raises(charrnn.CharRNNError, match="`stop` 'ab' has characters that `forbid` forbids"):
+        model.sample(forbid="b", stop=["a", "ab"])
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_nats_of_a_sample_are_those_of_its_characters_in_its_text(model, number):
+    """Whatever shaped the distribution; the stop is not counted."""
+    config = SampleConfig(length=40, temperature=0.7, top_k=4, forbid="c", stop=("\n", "ad"))
+    prime = model.vocabulary.encode("ab")
+    for sample in model.draw_many(prime, config, list(islice(generators(1), number)), score=True):
+        (costs,) = losses(model, [np.concatenate([prime, np.array(sample.tokens, int)])])
+        assert sample.nats == pytest.approx(costs[1:].sum(), rel=1e-5)
+    no_newline = charrnn.CharRNN(charrnn.Vocabulary.of_text("abcde"), 4)
+    (first,) = no_newline.draw_many(
+        np.array([], int), SampleConfig(length=1), [np.random.default_rng(0)], score=True
+    )
+    assert first.nats == pytest.approx(np.log(5))  # drawn evenly

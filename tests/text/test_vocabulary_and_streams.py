@@ -103,7 +103,7 @@ def test_shuffled_windows_cover_the_text_in_another_order_each_epoch(n, batch_si
     for epoch in range(3):
         begins = []
         for step in range(epoch * len(windows), (epoch + 1) * len(windows)):
-            x, y = windows.window(step)
+            x, y, _ = windows.window(step)
             assert x.shape == y.shape == (seq_length, windows.batch_size)
             np.testing.assert_array_equal(y, x + 1)
             np.testing.assert_array_equal(x - x[0], np.arange(seq_length)[:, np.newaxis] + np.zeros_like(x))
@@ -123,5 +123,5 @@ def test_shuffled_windows_follow_from_seed_and_step_alone():
     late = other.window(70)  # without those before it
     for step in range(71):
         window = one.window(step)
-    np.testing.assert_array_equal(window, late)
+    np.testing.assert_array_equal(window[:2], late[:2])
     assert (ShuffledWindows(tokens, 4, 8, seed=4).window(70)[0] != late[0]).any()

@@ -69,6 +69,7 @@ TRAINING: dict[str, tuple[Any, ...]] = {
     "max_steps": (20, "steps validations rates weights files"),
     "val_fraction": (0.2, "first weights"),
     "test_fraction": (0.2, "first weights"),
+    "shuffle_documents": (False, "first weights", {"shuffle_documents": True}),
     "seed": (1, "first weights"),
     "threads": (2, "rounding"),
     "kernels": ("numpy", "rounding" if find_spec("numba") else ""),
@@ -87,7 +88,10 @@ TRAINING: dict[str, tuple[Any, ...]] = {
 @cache
 def run(settings: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """What is seen of a run; ``weights`` are those of its last save."""
-    corpus, config = charrnn.Corpus.from_text(PROVERB * 12), charrnn.TrainConfig(**dict(settings))
+    config = charrnn.TrainConfig(**dict(settings))
+    corpus = charrnn.Corpus.from_text(PROVERB * 12)
+    if "shuffle_documents" in dict(settings):
+        corpus = charrnn.Corpus.from_documents([PROVERB[i:] for i in range(12)])
     told, seen = Told(), {"end": "done"}
     with TemporaryDirectory() as folder, mock.patch("os.fsync"):
         try:

@@ -93,7 +93,7 @@ def test_what_is_noted_of_the_text_outlives_a_resume(tmp_path):
     train(kept, tmp_path / "run", epochs=2, resume=True)
     assert note_of(tmp_path / "run" / "config.json")["corpus"] == before
     names = "sources", "encoding", "glob", "newlines", "normalize", "min_count"
-    assert [before[name] for name in names] == [[".."], "iso8859-1", "*.md", "lf", "nfc", 2]
+    assert [before[name] for name in names] == [[".."], "iso8859-1", ["*.md"], "lf", "nfc", 2]
 
 
 @pytest.mark.parametrize(
