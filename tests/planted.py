@@ -3,7 +3,7 @@
 import inspect
 
 from charrnn import layers
-from charrnn.layers import dropout, elementwise, gru, inputs, lstm, recurrence, reset, softmax
+from charrnn.layers import dense, dropout, elementwise, gru, inputs, lstm, recurrence, reset
 from charrnn.model import sampling, segments
 
 # A line of a backward function, and wrong lines that are planted in its place: a dropped term, a sign,
@@ -11,16 +11,16 @@ from charrnn.model import sampling, segments
 # in a way of its own. Lines without a tag of their own are the equation's as well.
 # ruff: noqa: E501
 PLANTED = {
-    "B1": (softmax, "cross_entropy_backward", {
+    "B1": (elementwise, "cross_entropy_backward", {
         "dlogits /= T * B": ["pass", "dlogits /= -T * B", "dlogits /= T", "dlogits /= B", "dlogits[:B] = 0; dlogits /= T * B", "dlogits /= T * B * (1 + 1e-9)"],
         "] -= 1": ["] -= 0", "] += 1", "] -= 1 + 1e-9"],
         "y.reshape(-1)]": ["np.roll(y, 1, axis=0).reshape(-1)]"],
     }),
-    "B2": (softmax, "dense_backward", {
+    "B2": (dense, "dense_backward", {
         "np.matmul(a.reshape(-1, H).T, rows, out=dW_ya)": ["dW_ya[...] = 0", "np.matmul(-a.reshape(-1, H).T, rows, out=dW_ya)", "np.matmul(np.roll(a, 1, axis=0).reshape(-1, H).T, rows, out=dW_ya)", "np.matmul(a[1:].reshape(-1, H).T, rows[B:], out=dW_ya)", "np.matmul(a.reshape(-1, H).T, rows, out=dW_ya); dW_ya *= 1 + 1e-9"],
-        "np.add.reduce(rows, axis=0, out=db_y)": ["db_y[...] = 0", "np.add.reduce(-rows, axis=0, out=db_y)", "np.add.reduce(rows[B:], axis=0, out=db_y)", "np.mean(rows, axis=0, out=db_y)", "np.add.reduce(rows, axis=0, out=db_y); db_y *= 1 + 1e-9"],
+        "kernels.sum_rows(rows, db_y)": ["db_y[...] = 0", "kernels.sum_rows(-rows, db_y)", "kernels.sum_rows(rows[B:], db_y)", "np.mean(rows, axis=0, out=db_y)", "kernels.sum_rows(rows, db_y); db_y *= 1 + 1e-9"],
     }),
-    "B3": (softmax, "dense_backward", {
+    "B3": (dense, "dense_backward", {
         "np.matmul(rows, W_ya.T, out=da.reshape(-1, H))": ["da[...] = 0", "np.matmul(-rows, W_ya.T, out=da.reshape(-1, H))", "np.matmul(np.roll(rows, B, axis=0), W_ya.T, out=da.reshape(-1, H))", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da[:-1] = 0", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da *= 1 + 1e-9"],
     }),
     "B3 future": (recurrence, "recurrence_backward", {
@@ -36,16 +36,16 @@ PLANTED = {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(rows.T, past, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
         "a[:-1].reshape": ["a[1:].reshape"],
     }),
-    "B6": (inputs, "inputs_backward", {
+    "B6": (elementwise, "sum_by_character", {
         "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token])": ["pass", "np.add.reduce(-rows[i:j], axis=0, out=dW_ax[token])", "np.add.reduce(rows[j - 1 : j], axis=0, out=dW_ax[token])", "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token - 1])", "np.add.reduce(rows[i:j], axis=0, out=dW_ax[token]); dW_ax[token] *= 1 + 1e-9"],
-        "tokens = x.reshape(-1)": ["tokens = np.roll(x, 1, axis=0).reshape(-1)", "tokens = x.T.reshape(-1)"],
+        "tokens, H = x.reshape(-1)": ["tokens, H = np.roll(x, 1, axis=0).reshape(-1)", "tokens, H = x.T.reshape(-1)"],
         "dW_ax[...] = 0": ["dW_ax[...] = 1"],
     }),
     "B6 of rows": (inputs, "inputs_backward", {
         "np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)": ["dW_ax[...] = 0", "np.matmul(-x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)", "np.matmul(np.roll(x, 1, axis=0).reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)", "np.matmul(x[1:].reshape(-1, x.shape[-1]).T, dz[1:].reshape(-1, H), out=dW_ax)", "np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax); dW_ax *= 1 + 1e-9"],
     }),
     "B7": (recurrence, "recurrence_backward_weights", {
-        "np.add.reduce(rows, axis=0, out=db_a)": ["db_a[...] = 0", "np.add.reduce(-rows, axis=0, out=db_a)", "np.add.reduce(dz[1:].reshape(-1, dz.shape[-1]), axis=0, out=db_a)", "np.add.reduce(dz[0], axis=0, out=db_a)", "np.mean(rows, axis=0, out=db_a)", "np.add.reduce(rows, axis=0, out=db_a); db_a *= 1 + 1e-9"],
+        "kernels.sum_rows(rows, db_a)": ["db_a[...] = 0", "kernels.sum_rows(-rows, db_a)", "kernels.sum_rows(dz[1:].reshape(-1, dz.shape[-1]), db_a)", "kernels.sum_rows(dz[0], db_a)", "np.mean(rows, axis=0, out=db_a)", "kernels.sum_rows(rows, db_a); db_a *= 1 + 1e-9"],
     }),
     "B8": (inputs, "inputs_backward_x", {
         "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))": ["dx[...] = 0", "np.matmul(-dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz[::-1].reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(np.roll(dz, 1, axis=0).reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1)); dx *= 1 + 1e-9"],
@@ -116,10 +116,10 @@ PLANTED = {
         "a[:-1].reshape": ["a[1:].reshape"],
     }),
     "GB7": (gru, "gru_backward_weights", {
-        "np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n)": ["db_n[...] = 0", "np.add.reduce(-rows[:, 2 * H :], axis=0, out=db_n)", "np.add.reduce(rows[:, :H], axis=0, out=db_n)", "np.add.reduce(q_n.reshape(-1, H), axis=0, out=db_n)", "np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n); db_n *= 1 + 1e-9"],
+        "db_n[...] = db_a[2 * H :]": ["db_n[...] = 0", "db_n[...] = -db_a[2 * H :]", "db_n[...] = db_a[:H]", "kernels.sum_rows(q_n.reshape(-1, H), db_n)", "db_n[...] = db_a[2 * H :] * (1 + 1e-9)"],
     }),
     "B7 of the GRU": (gru, "gru_backward_weights", {
-        "np.add.reduce(rows, axis=0, out=db_a)": ["db_a[...] = 0", "np.add.reduce(-rows, axis=0, out=db_a)", "np.mean(rows, axis=0, out=db_a)", "np.add.reduce(rows, axis=0, out=db_a); db_a *= 1 + 1e-9"],
+        "kernels.sum_rows(q_n.reshape(-1, H), db_a[2 * H :])": ["pass", "db_a[...] = 0", "kernels.sum_rows(-q_n.reshape(-1, H), db_a[2 * H :])", "kernels.sum_rows(q_n.reshape(-1, H), db_a[2 * H :]); db_a *= 1 + 1e-9"],
         "dz[..., 2 * H :] = q_n": ["pass", "dz[..., 2 * H :] = -q_n", "dz[1:, ..., 2 * H :] = q_n[1:]"],
     }),
     "GB8": (gru, "gru_backward", {
@@ -234,6 +234,7 @@ def in_the_modules(monkeypatch, **functions):
     for name, function in functions.items():
         for module in (
             layers,
+            dense,
             dropout,
             elementwise,
             gru,
@@ -241,7 +242,6 @@ def in_the_modules(monkeypatch, **functions):
             lstm,
             recurrence,
             reset,
-            softmax,
             segments,
             sampling,
         ):

@@ -22,7 +22,9 @@ from typing import Any
 from charrnn.layers import elementwise
 from charrnn.layers.array import Array
 from charrnn.layers.cell import Cell, Memory, States, Weights
+from charrnn.layers.dense import dense_backward, dense_forward
 from charrnn.layers.dropout import dropout_backward, dropout_forward, dropout_masks
+from charrnn.layers.elementwise import cross_entropy_backward, cross_entropy_forward, softmax_forward
 from charrnn.layers.gru import GRU, gru_backward, gru_backward_weights, gru_forward
 from charrnn.layers.inputs import (
     inputs_backward,
@@ -37,19 +39,12 @@ from charrnn.layers.recurrence import (
     recurrence_forward,
 )
 from charrnn.layers.reset import reset_backward, reset_forward, reset_past
-from charrnn.layers.softmax import (
-    cross_entropy_backward,
-    cross_entropy_forward,
-    dense_backward,
-    dense_forward,
-    softmax_forward,
-)
 
 CELLS: Mapping[str, Cell[Any]] = {"rnn": Tanh(), "gru": GRU(), "lstm": LSTM()}
 
 
 def kernels(name: str) -> ModuleType:
-    """The element-wise functions of the cells: ``numpy``, the definitions, or ``numba``, compiled.
+    """The element-wise functions: ``numpy``, the definitions, or ``numba``, compiled.
 
     Raises:
         ImportError: numba is not installed, or does not go with this NumPy.

@@ -104,7 +104,7 @@ class Cell(ABC, Generic[M]):
         """
 
     @abstractmethod
-    def backward_weights(self, dz: Array, memory: M, dw: Weights) -> None:
+    def backward_weights(self, dz: Array, memory: M, dw: Weights, kernels: ModuleType = elementwise) -> None:
         """Write the gradients of W_aa and the biases. After it, dz is the gradient of x⟨t⟩ W_ax + b_a."""
 
     @abstractmethod

@@ -1,9 +1,10 @@
-"""The element-wise part of a time step, forward and back: what stands between two products with W_aa.
+"""The element-wise part of a window, forward and back: what stands between the products.
 
 These functions are the definitions, in plain NumPy: they are what the gradient check and the proofs run.
 ``compiled`` has a twin of each, of the same name and arguments, that makes one pass of it over the memory.
-The functions of a cell are given one of the two modules as ``kernels``, and call nothing else for this part.
-All arrays of a call are those of one step, (B, H) or, with the G gates side by side, (B, G·H).
+The other functions of the layers are given one of the two modules as ``kernels``.
+A cell's arrays are those of one step, (B, H) or, with the G gates side by side, (B, G·H); those of the output
+side and the sums are of all steps.
 """
 
 from functools import cache
@@ -141,6 +142,98 @@ def lstm_gates_backward(
     dz_f *= before
     dz_g *= i
     dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]  # (LB3)
+
+
+def softmax_forward(
+    logits: Array,  # (…, V)
+    out: Array | None = None,  # (…, V)
+) -> tuple[Array, Array, Array]:
+    """ŷ = softmax(logits) along the last axis (F3), for any finite logits.
+
+    The largest logit of a row is taken off first, which changes nothing but keeps exp in range. What is
+    taken off is its real part, a constant: so complex logits keep their imaginary part.
+
+    Returns: ŷ (…, V), with what log ŷ = (logits − shift) − log_total needs: the shift (…, 1) and
+    log_total = log Σ exp(logits − shift) (…, 1).
+    """
+    shift = logits.real.max(axis=-1, keepdims=True)
+    y_hat = np.subtract(logits, shift, out=out)
+    np.exp(y_hat, out=y_hat)
+    total = np.add.reduce(y_hat, axis=-1, keepdims=True)
+    y_hat /= total  # (F3)
+    return y_hat, shift, np.log(total)
+
+
+def cross_entropy_forward(
+    logits: Array,  # (T, B, V)
+    y: Array,  # (T, B) integers
+    out: Array | None = None,  # (T, B, V); may be ``logits`` itself
+    b_y: Array | None = None,  # (V,), where the logits are without it; ``out`` is ``logits`` then
+) -> tuple[Any, Array]:
+    """The loss of a window, in nats: the mean over its T·B characters of −log ŷ⟨t⟩[y⟨t⟩] (F4).
+
+    The logarithm is taken of Σ exp alone, never of ŷ: so a character that is all but impossible costs
+    its full, finite price. The mean is taken in double precision whatever the dtype of the logits.
+
+    Returns: the loss, and ŷ (T, B, V).
+    """
+    if b_y is not None:
+        logits += b_y
+    chosen = np.take_along_axis(logits, y[..., np.newaxis], axis=-1)  # (T, B, 1)
+    y_hat, shift, log_total = softmax_forward(logits, out=out)
+    nats = log_total - (chosen - shift)  # (T, B, 1): −log ŷ⟨t⟩[y⟨t⟩]
+    return nats.mean(dtype=np.result_type(nats, np.float64)), y_hat  # (F4)
+
+
+def cross_entropy_backward(
+    y_hat: Array,  # (T, B, V), overwritten
+    y: Array,  # (T, B) integers
+) -> Array:
+    """The gradient of the loss with respect to the logits, (ŷ − onehot y)/TB (B1).
+
+    Softmax and cross-entropy are differentiated together: the Jacobian diag(ŷ) − ŷᵀŷ of the one times the
+    gradient −y/ŷ of the other is ŷ − y, which divides by nothing.
+
+    Returns: dlogits (T, B, V), in the memory of ``y_hat``.
+    """
+    T, B, V = y_hat.shape
+    dlogits = y_hat.reshape(-1, V)
+    dlogits[np.arange(T * B), y.reshape(-1)] -= 1
+    dlogits /= T * B  # (B1)
+    return dlogits.reshape(T, B, V)
+
+
+def sum_rows(
+    rows: Array,  # (N, H)
+    out: Array,  # (H,), written
+) -> None:
+    """The sum of all rows: the gradient of a bias (in B2 and B7)."""
+    np.add.reduce(rows, axis=0, out=out)
+
+
+def sum_by_character(
+    dz: Array,  # (T, B, H)
+    x: Array,  # (T, B) integers
+    dW_ax: Array,  # (V, H), written
+    scratch: Array | None = None,  # (T, B, H), overwritten
+) -> None:
+    """The sum of the rows of dz that belong to each character: the gradient of what it is looked up in (B6).
+
+    Sorting the characters puts the rows of one character side by side, where one reduction sums them. (For
+    V = 65 and H = 512 this is three times as fast as the product with a one-hot array.)
+    """
+    tokens, H = x.reshape(-1), dz.shape[-1]  # (T·B,)
+    if len(dW_ax) <= 2**16:
+        tokens = tokens.astype(np.uint16)  # whose stable sort is a radix sort
+    order = np.argsort(tokens, kind="stable")
+    tokens = tokens[order]
+    start = np.flatnonzero(np.append(True, tokens[1:] != tokens[:-1]))  # where each character's run begins
+    stop = np.append(start[1:], tokens.size)
+    rows = None if scratch is None else scratch.reshape(-1, H)
+    rows = np.take(dz.reshape(-1, H), order, axis=0, out=rows, mode="clip")  # (T·B, H)
+    dW_ax[...] = 0
+    for token, i, j in zip(tokens[start].tolist(), start, stop, strict=True):
+        np.add.reduce(rows[i:j], axis=0, out=dW_ax[token])  # (B6)
 
 
 @cache

@@ -117,14 +117,16 @@ def gru_backward_weights(
     dW_aa: Array,  # (H, 3H), written
     db_a: Array,  # (3H,), written
     db_n: Array,  # (H,), written
+    kernels: ModuleType = elementwise,
 ) -> None:
     """The gradients of the shared weights (GB6, GB7, B7): sums over the steps, as products over T·B rows."""
     H = a.shape[-1]
     rows, past = dz.reshape(-1, 3 * H), a[:-1].reshape(-1, H)  # T·B rows each
     np.matmul(past.T, rows, out=dW_aa)  # (GB6)
-    np.add.reduce(rows[:, 2 * H :], axis=0, out=db_n)  # (GB7)
+    kernels.sum_rows(rows, db_a)
+    db_n[...] = db_a[2 * H :]  # (GB7)
     dz[..., 2 * H :] = q_n
-    np.add.reduce(rows, axis=0, out=db_a)  # (B7)
+    kernels.sum_rows(q_n.reshape(-1, H), db_a[2 * H :])  # (B7), in which dz_n takes the place of dq_n
 
 
 def gru_step(
@@ -209,8 +211,11 @@ class GRU(Cell[GRUMemory]):
         _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
-    def backward_weights(self, dz: Array, memory: GRUMemory, dw: Weights) -> None:
-        gru_backward_weights(dz, memory.a, memory.q_n, dw["W_aa"], dw["b_a"], dw["b_n"])
+    def backward_weights(
+        self, dz: Array, memory: GRUMemory, dw: Weights, kernels: ModuleType = elementwise
+    ) -> None:
+        a, q_n, _ = memory
+        gru_backward_weights(dz, a, q_n, dw["W_aa"], dw["b_a"], dw["b_n"], kernels=kernels)
 
     def scratch(self, da: Array, memory: GRUMemory) -> Array:
         return memory.gates

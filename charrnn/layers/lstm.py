@@ -199,8 +199,10 @@ class LSTM(Cell[LSTMMemory]):
         _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho, kernels=kernels)
         return da0, dc0
 
-    def backward_weights(self, dz: Array, memory: LSTMMemory, dw: Weights) -> None:
-        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"])
+    def backward_weights(
+        self, dz: Array, memory: LSTMMemory, dw: Weights, kernels: ModuleType = elementwise
+    ) -> None:
+        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"], kernels=kernels)
 
     def scratch(self, da: Array, memory: LSTMMemory) -> Array:
         return memory.gates

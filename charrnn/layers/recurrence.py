@@ -92,6 +92,7 @@ def recurrence_backward_weights(
     a: Array,  # (T+1, B, H)
     dW_aa: Array,  # (H, G·H), written
     db_a: Array,  # (G·H,), written
+    kernels: ModuleType = elementwise,
 ) -> None:
     """The gradients of the shared weights (B5, B7): sums over the steps, as one product over all T·B rows.
 
@@ -99,7 +100,7 @@ def recurrence_backward_weights(
     """
     rows, past = dz.reshape(-1, dz.shape[-1]), a[:-1].reshape(-1, a.shape[-1])  # T·B rows each
     np.matmul(past.T, rows, out=dW_aa)  # (B5)
-    np.add.reduce(rows, axis=0, out=db_a)  # (B7)
+    kernels.sum_rows(rows, db_a)  # (B7)
 
 
 def spread(W: Array) -> Array:
@@ -181,8 +182,10 @@ class Tanh(Cell[TanhMemory]):
         _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
         return (da0,)
 
-    def backward_weights(self, dz: Array, memory: TanhMemory, dw: Weights) -> None:
-        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"])
+    def backward_weights(
+        self, dz: Array, memory: TanhMemory, dw: Weights, kernels: ModuleType = elementwise
+    ) -> None:
+        recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"], kernels=kernels)
 
     def scratch(self, da: Array, memory: TanhMemory) -> Array:
         return da

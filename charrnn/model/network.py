@@ -159,8 +159,9 @@ class Network:
         """
         p, space = self.parameters, self._space_for(x, space, masks)
         *inputs, top = self.activations(x, state, space, masks, rho)
-        layers.dense_forward(top, p["W_ya"], p["b_y"], out=space.logits)
-        loss, y_hat = layers.cross_entropy_forward(space.logits, y, out=space.logits)  # F3, F4
+        kernels = layers.kernels(self.kernels)
+        layers.dense_forward(top, p["W_ya"], None, out=space.logits)
+        loss, y_hat = kernels.cross_entropy_forward(space.logits, y, space.logits, p["b_y"])  # F3, F4
         return loss, Window(x, y, inputs, top, y_hat, masks, rho, space)
 
     def backward(
@@ -177,11 +178,13 @@ class Network:
         """
         p, space, masks = self.parameters, window.space, window.masks
         kernels = layers.kernels(self.kernels)
-        dlogits = layers.cross_entropy_backward(window.y_hat, window.y)  # B1
+        dlogits = kernels.cross_entropy_backward(window.y_hat, window.y)  # B1
         if share != 1:
             dlogits *= share
         # B2, and of B3 the direct term
-        da = layers.dense_backward(dlogits, window.top, p["W_ya"], g["W_ya"], g["b_y"], out=space.da)
+        da = layers.dense_backward(
+            dlogits, window.top, p["W_ya"], g["W_ya"], g["b_y"], out=space.da, kernels=kernels
+        )
         after = [None] * len(space.cells) if future is None else self.states(future)
         before: list[States] = []
         for layer in reversed(range(len(space.cells))):
@@ -191,14 +194,14 @@ class Network:
             before.insert(
                 0, self.cell.backward(da, memory, w, dz, after[layer], rho=window.rho, kernels=kernels)
             )  # B3, B4, B9, RB1–RB4
-            self.cell.backward_weights(dz, memory, dw)  # B5, B7
+            self.cell.backward_weights(dz, memory, dw, kernels=kernels)  # B5, B7
             scratch = self.cell.scratch(da, memory)
-            layers.inputs_backward(dz, window.inputs[layer], dw["W_ax"], scratch)  # B6
+            layers.inputs_backward(dz, window.inputs[layer], dw["W_ax"], scratch, kernels=kernels)  # B6
             if layer > 0:
                 layers.inputs_backward_x(dz, w["W_ax"], out=da)  # B8: the da of the layer below
         if space.e is not None:
             de = layers.inputs_backward_x(space.dz[0], p["W_ax"], out=space.e)  # B8; e is no longer needed
-            layers.inputs_backward(de, window.x, g["W_ex"])  # B6, of the embedding
+            layers.inputs_backward(de, window.x, g["W_ex"], kernels=kernels)  # B6, of the embedding
         return np.concatenate([gradient for states in before for gradient in states], axis=1)
 
     def input_gradient(self, window: Window) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import layers
-from charrnn.layers import Array, elementwise, gru, inputs, recurrence, softmax
+from charrnn.layers import Array, dense, elementwise, gru, inputs, recurrence
 from charrnn.proofs.calculus import TOLERANCE, jacobian
 from charrnn.proofs.exercises import Reply
 from charrnn.proofs.window import Arrays, forward, gradients
@@ -34,14 +34,14 @@ class Planted(NamedTuple):
 PLANTED = (
     Planted("rnn", "B5", recurrence, "past.T, rows", "rows.T, past"),
     Planted("rnn", "B3", recurrence, "dz[t + 1], W_aaT", "dz[t + 1], W_aa"),
-    Planted("rnn", "B2", softmax, "rows, out=dW_ya", "rows / T, out=dW_ya"),
+    Planted("rnn", "B2", dense, "rows, out=dW_ya", "rows / T, out=dW_ya"),
     Planted("gru", "GB4", elementwise, "dq_r *= q_n", "dq_r *= n"),
     Planted("rnn", "B9", recurrence, "dz[0], W_aaT", "dz[0], W_aa"),
     Planted("lstm", "LB3", elementwise, "dz_f *= before", "dz_f *= dc"),
-    Planted("rnn", "B1", softmax, "dlogits /= T * B", "dlogits /= B"),
+    Planted("rnn", "B1", elementwise, "dlogits /= T * B", "dlogits /= B"),
     Planted("rnn", "B4", elementwise, "np.multiply(a, a", "np.multiply(a, a[::-1]"),
     Planted("gru", "GB3", elementwise, "dz_n, r, out=dq_n", "dz_n, u, out=dq_n"),
-    Planted("rnn", "B7", recurrence, "np.add.reduce(rows, axis=0", "np.mean(rows, axis=0"),
+    Planted("rnn", "B7", recurrence, "kernels.sum_rows(rows, db_a)", "np.mean(rows, axis=0, out=db_a)"),
     Planted("lstm", "LB2", elementwise, "dc *= o", "dc *= i"),
     Planted("rnn", "B6", inputs, "x.reshape(-1, x.shape[-1])", "x[::-1].reshape(-1, x.shape[-1])"),
     Planted("gru", "GB1", gru, "da[t + 1], gates[t + 1", "da[t + 1], gates[t"),
@@ -56,10 +56,10 @@ def functions(error: Planted) -> Any:
     broken = ModuleType(error.module.__name__)
     exec(inspect.getsource(error.module).replace(error.right, error.wrong), vars(broken))
     namespace, found = vars(broken), vars(layers)
-    if error.module is elementwise:  # which the cells' functions are given
+    if error.module is elementwise:  # which the cells' functions are given, too
         cells = "recurrence", "gru", "lstm"
         names = [f"{cell}_{way}" for cell in cells for way in ("forward", "backward")]
-        namespace = {name: partial(found[name], kernels=broken) for name in names}
+        namespace |= {name: partial(found[name], kernels=broken) for name in names}
     return SimpleNamespace(**{name: namespace.get(name, found[name]) for name in layers.__all__})
 
 

@@ -391,12 +391,12 @@ class _PerStep:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cell, name)
 
-    def backward_weights(self, dz: Array, memory: Any, dw: Any) -> None:
+    def backward_weights(self, dz: Array, memory: Any, dw: Any, **kernels: Any) -> None:
         self.layer -= 1  # the top layer comes first
         for t, g in enumerate(self.parts):
             steps = slice(t, t + 1)
             self.cell.backward_weights(dz[steps].copy(), memory.part(steps), g.layer(self.layer))
-        self.cell.backward_weights(dz, memory, dw)
+        self.cell.backward_weights(dz, memory, dw, **kernels)
 
 
 def _largest_error(pairs: list[tuple[Any, Any]]) -> float:

@@ -58,6 +58,7 @@ class Ranks:
             stop: as of ``Shards``.
         """
         self._world, self._model, self._optimizer = world, model, optimizer
+        world.stop = stop or StopRequests()
         self._rows = cut(plan.batch_size, world.size)
         plans = [plan._replace(batch_size=r.stop - r.start, first_row=r.start) for r in self._rows]
         self._shares = [own.batch_size / plan.batch_size for own in plans]
@@ -93,6 +94,8 @@ class Ranks:
         rho: Array | None = None,
     ) -> tuple[float, Array, Array]:
         """As that of ``Shards``; every rank then has the gradients."""
+        narrow = self._model.vocabulary.dtype
+        inputs, targets = inputs.astype(narrow), targets.astype(narrow)
         windows = [
             (inputs[:, r], targets[:, r], state[r], seed, None if rho is None else rho[:, r])
             for r in self._rows
@@ -179,7 +182,8 @@ class Rank:
     ) -> tuple[float, Array]:
         """Compute some rows, and sum the gradients of all. Returns: the loss of these, the state after."""
         try:
-            loss, _, after = self._shards.loss_and_gradients(inputs, targets, state, seed, rho)
+            window = inputs.astype(np.intp), targets.astype(np.intp)
+            loss, _, after = self._shards.loss_and_gradients(*window, state, seed, rho)
             return loss, after
         finally:  # the others are waiting
             self.gradients *= self._share
@@ -187,6 +191,7 @@ class Rank:
 
     def _sum(self) -> None:
         comm, parts = self._world.comm, self._parts
+        self._world.meet()
         comm.Alltoallv([self.gradients, self._counts], [parts, self._own])
         for part in parts[1:]:
             parts[0] += part
@@ -228,7 +233,7 @@ def follow(world: World) -> int:
     with ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):
         rank: Any = None
         while True:
-            job, words = world.comm.scatter(None)
+            job, words = world.receive(0)
             if job == "end":
                 return 0
             if job == "stop":
@@ -251,7 +256,7 @@ def follow(world: World) -> int:
             except Exception as error:
                 traceback.print_exc()
                 answer = Failure(repr(error))
-            world.comm.gather(answer)
+            world.comm.send(answer, 0)
 
 
 def follower(

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 from charrnn.errors import ConfigError, WorkerError
-from charrnn.training.shards import available_cores, can_start_workers
+from charrnn.signals import StopRequests
+from charrnn.training.shards import PATIENCE, available_cores, can_start_workers
 from charrnn.training.witness import Witness, join
 
+AT_ONCE = 2e-4  # seconds: what comes that soon is waited for without a pause
 AFTER_RANK_0 = 3.0  # seconds: what is wrong on all ranks has been said by rank 0 by then, and ended the job
 
 
@@ -31,6 +33,7 @@ class World:
         size: how many ranks there are, N.
         cores: for the shards of a rank: what the rank that has the fewest may use.
         on_one_host: the most ranks that share a machine.
+        stop: once it holds a signal, a rank that stands still is no longer waited for.
         exit_code: of the program, once rank 0 knows it.
         MPI: the module, and ``comm`` its communicator of all ranks.
     """
@@ -43,6 +46,8 @@ class World:
         """
         self.rank, self.size, self.exit_code = rank, size, 2
         self._busy = False  # with a job that the others may still be at
+        self._lost = False  # what they are at is not known any more
+        self.stop = StopRequests()
         self.MPI = _mpi(rank, size)
         self.comm = self.MPI.COMM_WORLD
         host = self.comm.Split_type(self.MPI.COMM_TYPE_SHARED)
@@ -70,6 +75,28 @@ class World:
             if self._busy:
                 self.comm.Abort(self.exit_code)
 
+    # -- on every rank ------------------------------------------------------------------------------
+
+    def receive(self, rank: int) -> Any:
+        """Wait for what a rank sends: a job from rank 0, which itself gets answers."""
+        self._wait(lambda: bool(self.comm.Iprobe(rank)), f"rank {rank}")
+        return self.comm.recv(source=rank)
+
+    def meet(self) -> None:
+        """Wait until all ranks have come here."""
+        self._wait(self.comm.Ibarrier().Test, "a rank")
+
+    def _wait(self, is_ready: Callable[[], bool], who: str) -> None:
+        """Wait, and after a moment leave the core to others; MPI would go on looking without a pause."""
+        began = time.monotonic()
+        while not is_ready():
+            waited = time.monotonic() - began
+            if waited > AT_ONCE:
+                time.sleep(min(waited / 20, 1e-3))
+            if self.stop.signal and min(waited, time.monotonic() - self.stop.since) > PATIENCE:
+                self._busy = self._lost = True
+                raise WorkerError(f"{who} has not answered for {PATIENCE:g} seconds")
+
     # -- on rank 0 ----------------------------------------------------------------------------------
 
     def if_a_rank_dies(self, remedy: str) -> None:
@@ -80,8 +107,7 @@ class World:
     def tell(self, job: str, *words: object) -> None:
         """Have the others do a job that has no answer; nothing where they may still be at another."""
         if not self._busy:
-            with self._in_touch():
-                self.comm.scatter([(job, words)] * self.size)
+            self._send([(job, words)] * self.size)
 
     def share(self, job: str, words: Sequence[tuple[Any, ...]], do: Callable[..., Any]) -> list[Any]:
         """Have each rank do a job, with words of its own; ``do`` does that of this rank.
@@ -93,28 +119,35 @@ class World:
             Exception: what ``do`` raises.
         """
         self._busy = True
-        with self._in_touch():
-            self.comm.scatter([(job, own) for own in words])
+        self._send([(job, own) for own in words])
         try:
-            answer: Any = do(*words[0])
+            with self._in_touch():
+                answer: Any = do(*words[0])
         except Exception as error:
+            if self._lost:
+                raise
             answer = error
         with self._in_touch():
-            answers: list[Any] = self.comm.gather(None)
+            answers = [self.receive(rank) for rank in range(1, self.size)]
         self._busy = False
         if isinstance(answer, Exception):
             raise answer
-        for rank, other in enumerate(answers):
+        for rank, other in enumerate(answers, 1):
             if isinstance(other, Failure):
                 raise WorkerError(f"rank {rank} on {self._hosts[rank]}: {other.message}")
-        return [answer, *answers[1:]]
+        return [answer, *answers]
+
+    def _send(self, jobs: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+        with self._in_touch():
+            sent = [self.comm.isend(job, rank) for rank, job in enumerate(jobs) if rank]
+            self.MPI.Request.Waitall(sent)
 
     @contextmanager
     def _in_touch(self) -> Iterator[None]:
         try:
             yield
         except self.MPI.Exception as error:
-            self._busy = True  # for ever: what the others are at is not known any more
+            self._busy = self._lost = True
             raise WorkerError(f"the ranks have lost touch with one another: {error}") from None
 
 

@@ -4,13 +4,17 @@ import inspect
 import platform
 import re
 import sys
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
+from charrnn import layers
+from charrnn.config import ModelConfig
 from charrnn.layers import elementwise
+from charrnn.model import Network
 
 KERNELS = {
     "tanh_forward": "a recurrent b_a",
@@ -19,7 +23,12 @@ KERNELS = {
     "gru_gates_backward": "da before k q_n dq",
     "lstm_gates": "k recurrent b_a before c tanh_c a",
     "lstm_gates_backward": "da k before dc after dz",
+    "cross_entropy_forward": "logits y out b_y",
+    "cross_entropy_backward": "y_hat y",
+    "sum_rows": "rows out",
+    "sum_by_character": "dz x dW_ax scratch",
 }
+OF_A_WINDOW = [name for name in KERNELS if name.startswith(("cross", "sum"))]
 COLUMNS = {"gru": {"k": 3, "q": 3, "b_a": 3, "dq": 3}, "lstm": {"k": 4, "recurrent": 4, "b_a": 4, "dz": 4}}
 SCALES = [1e-3, 1.0, 30.0, 1e18]
 DTYPES = [np.float32, np.float64]
@@ -28,6 +37,25 @@ SOURCE = Path(elementwise.__file__).with_name("compiled.py").read_text("utf-8")
 
 def arguments(name, dtype, draw, B=3, H=19):
     """Arrays for a kernel, by ``draw(shape)``; H is no multiple of what one instruction takes."""
+    T, V = 4, H
+    if name in OF_A_WINDOW:
+        integers = np.random.default_rng(1).integers(0, V, (T, B))
+        shapes = {
+            "logits": (T, B, V),
+            "y_hat": (T, B, V),
+            "dz": (T, B, H),
+            "dW_ax": (V, H),
+            "rows": (T * B, H),
+        }
+        shapes |= {"b_y": (V,), "out": (H,)}
+        given = {
+            word: integers if word in ("x", "y") else draw(shapes[word]).astype(dtype)
+            for word in KERNELS[name].split()
+            if word != "scratch"
+        }
+        if "logits" in given:
+            given["out"] = given["logits"]
+        return given | ({"scratch": None} if name == "sum_by_character" else {})
     columns = COLUMNS.get(name.partition("_")[0], {})
     shapes = {word: columns.get(word, 1) * H for word in KERNELS[name].split()}
     return {
@@ -37,10 +65,14 @@ def arguments(name, dtype, draw, B=3, H=19):
 
 
 def results(function, given):
-    """Every array after the call."""
+    """Every array after the call, and what is returned."""
     arrays = {word: None if array is None else array.copy() for word, array in given.items()}
+    if "logits" in arrays:
+        arrays["out"] = arrays["logits"]
     with np.errstate(all="ignore"):
-        function(*arrays.values())
+        returned = function(*arrays.values())
+    if isinstance(returned, tuple):
+        arrays["loss"] = np.asarray(returned[0])
     return {word: array for word, array in arrays.items() if array is not None}
 
 
@@ -70,7 +102,7 @@ def compiled():
 def test_each_definition_has_a_twin_with_its_arguments():
     for name, words in KERNELS.items():
         assert list(inspect.signature(getattr(elementwise, name)).parameters) == words.split()
-        (found,) = re.findall(rf"^@kernel\ndef {name}\((.*?)\) -> None:", SOURCE, re.M | re.S)
+        (found,) = re.findall(rf"^@kernel\ndef {name}\((.*?)\) -> ", SOURCE, re.M | re.S)
         assert re.findall(r"(\w+): Array", found) == words.split()
     assert set(re.findall(r"^@kernel\ndef (\w+)", SOURCE, re.M)) == set(KERNELS)
 
@@ -119,6 +151,8 @@ def test_what_is_not_finite_stays_so(compiled, name, dtype, special):
     number = {"subnormal": info.smallest_subnormal * 3, "max": info.max}.get(special, special)
     for word in KERNELS[name].split():
         given = arguments(name, dtype, normal(0.5, seed=1))
+        if word in ("x", "y", "scratch"):
+            continue
         given[word][..., ::2] = number
         expected = results(getattr(elementwise, name), given)
         found = results(getattr(compiled, name), given)
@@ -130,17 +164,84 @@ def test_what_is_not_finite_stays_so(compiled, name, dtype, special):
             assert not np.isfinite(found[key][bad]).any(), (word, key)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_over_the_whole_range(compiled, dtype):
+    """As ŷ of two characters: exp x / (1 + exp x)."""
+    info = np.finfo(dtype)
+    lowest = np.log(info.smallest_subnormal) - 1
+    x = np.concatenate([np.linspace(lowest, 0, 100_001), -np.logspace(-30, 3, 1000), [-np.inf]]).astype(dtype)
+    logits = np.stack([x, np.zeros_like(x)], axis=1)[np.newaxis]
+    y = np.ones(logits.shape[:2], np.intp)
+    _, y_hat = compiled.cross_entropy_forward(logits, y, logits, np.zeros(2, dtype))
+    with np.errstate(under="ignore"):
+        exact = np.exp(x.astype(np.longdouble)) / (1 + np.exp(x.astype(np.longdouble)))
+    wrong = np.abs(y_hat[0, :, 0] - exact)
+    assert np.max(wrong / np.maximum(exact, info.tiny)) <= 3 * info.eps
+    assert np.max(wrong[exact < info.tiny]) <= info.smallest_subnormal
+    assert y_hat[0, -1, 0] == 0
+
+
+def test_a_character_that_there_is_not_is_refused(compiled):
+    """And nothing is read or written beside the arrays."""
+    for character in (-1, 3):
+        x = np.full((1, 1), character)
+        with pytest.raises(IndexError):
+            compiled.sum_by_character(np.zeros((1, 1, 2)), x, np.zeros((3, 2)), None)
+        with pytest.raises(IndexError):
+            compiled.cross_entropy_forward(np.zeros((1, 1, 3)), x, np.zeros((1, 1, 3)), np.zeros(3))
+
+
+# -- that they compute several numbers at once --------------------------------------------------------
+
+ON_X86 = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="counts instructions of x86-64"
+)
+# tanh of a number divides once, the softmax by the sum, what follows it by the number of losses
+DIVISIONS = {"tanh_forward": 1, "gru_gates": 3, "lstm_gates": 5}
+DIVISIONS |= {"cross_entropy_forward": 1, "cross_entropy_backward": 1}
+ARITHMETIC = r"\bv?(?:fn?m(?:add|sub)\d+|mul|add|sub|div|max)"
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="counts instructions of x86-64")
-@pytest.mark.parametrize("name", ["tanh_forward", "gru_gates", "lstm_gates"])
-def test_the_tanh_of_each_kernel_divides_many_numbers_at_once(compiled, name):
+@pytest.mark.parametrize("name", KERNELS)
+def test_each_kernel_computes_many_numbers_at_once(compiled, name):
     from numba import njit
 
     kernel = getattr(compiled, name)
     fresh = njit(kernel.py_func, error_model="numpy", fastmath=compiled.LIBERTIES)
     results(fresh, arguments(name, np.float32, normal(1.0)))
     (code,) = (fresh.inspect_asm(signature) for signature in fresh.signatures)
-    tanhs = {"tanh_forward": 1, "gru_gates": 3, "lstm_gates": 5}[name]
-    assert len(re.findall(r"\bv?divps\b", code)) >= tanhs
+    assert len(re.findall(r"\bv?divps\b", code)) >= DIVISIONS.get(name, 0)
+    packed, single = (len(re.findall(rf"{ARITHMETIC}{kind}\b", code)) for kind in ("ps", "s[sd]"))
+    assert packed >= single / 2 > 0  # the loop over many, and that over what is left
+    if name == "cross_entropy_forward":  # the largest logit, by the order of integers
+        assert re.search(r"\bv?pmaxsd\b|\bv?pcmpgtd\b", code)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_no_kernel_is_given_arrays_that_overlap(monkeypatch, cell):
+    """For then the loop over many numbers, which the code has, is passed by: it first looks for overlaps."""
+    calls = []
+
+    def spy(name):
+        def kernel(*given):
+            calls.append(name)
+            arrays = [array for array in given if isinstance(array, np.ndarray)]
+            for one, other in combinations(arrays, 2):
+                assert one is other or not np.shares_memory(one, other), name
+            return getattr(elementwise, name)(*given)
+
+        return kernel
+
+    monkeypatch.setattr(layers, "kernels", lambda _: SimpleNamespace(**{name: spy(name) for name in KERNELS}))
+    network = Network(ModelConfig(cell=cell, num_layers=2, hidden_size=3, embedding_size=2), 5)
+    x, y = np.random.default_rng(0).integers(0, 5, (2, 4, 3))
+    rho = np.array([[True, False, True], [True, True, True], [False, True, True], [True, True, True]])
+    masks = network.dropout_masks([np.random.default_rng(i) for i in range(3)], 0.5, 4)
+    _, window = network.forward(x, y, network.initial_state(3), masks=masks, rho=rho)
+    network.backward(window, network.parameters.like(), network.initial_state(3))
+    own = {"rnn": "tanh", "gru": "gru", "lstm": "lstm"}[cell]
+    assert set(calls) == {name for name in KERNELS if name.startswith((own, "cross", "sum"))}
 
 
 # -- errors planted in the compiled file --------------------------------------------------------------
@@ -150,23 +251,30 @@ def planted():
     """(kernel, line, wrong line): in each line that computes, each sign, factor and name in turn."""
     found = []
     for name, body in re.findall(
-        r"^@kernel\ndef (\w+)\(.*?\) -> None:\n(.*?)(?=^@kernel|\Z)", SOURCE, re.M | re.S
+        r"^@kernel\ndef (\w+)\([^@]*?\) -> [^@]*?:\n(.*?)(?=^@kernel|\Z)", SOURCE, re.M | re.S
     ):
-        inner = body[body.index("for j in range(H):") :].splitlines()[1:]
-        names = sorted(set(re.findall(r"\b\w+\[j\]", "\n".join(inner))))
-        for line in inner:
-            left, equals, right = line.partition(" = ")
-            if not equals or "," in left or "after" in line:
+        before, _, inner = body.partition("for j in range(")
+        lines = re.findall(r".* [-+*/]= .*", before) + inner.splitlines()[1:]
+        names = sorted(set(re.findall(r"\b\w+\[j\]", "\n".join(lines))))
+        for line in lines:
+            left, sign, right = re.fullmatch(r"(.*?)( [-+*/]?= |$)(.*)", line).groups()
+            # (what is taken off all logits is no matter, as long as exp stays in its range)
+            if (
+                not sign
+                or re.match(r"\s*\w+,", left)
+                or "after" in line
+                or left.strip() in ("shift", "y_hat", "row")
+            ):
                 continue
             wrongs = [
-                left + equals + right.replace(" + ", " - ", 1),
-                left + equals + right.replace(" - ", " + ", 1),
+                left + sign + right.replace(" + ", " - ", 1),
+                left + sign + right.replace(" - ", " + ", 1),
             ]
-            wrongs += [left + equals + right.replace(" * ", " + ", 1), f"{left} = -({right})"]
-            wrongs += [f"{left} = ({right}) * (1 + 1e-9)"]
+            wrongs += [left + sign + right.replace(" * ", " + ", 1), f"{left}{sign}-({right})"]
+            wrongs += [f"{left}{sign}({right}) * (1 + 1e-9)", f"{left} = {right}"]
             for word in re.findall(r"\b\w+\[j\]", right):
                 other = names[(names.index(word) + 1) % len(names)]
-                wrongs.append(left + equals + right.replace(word, other, 1))
+                wrongs.append(left + sign + right.replace(word, other, 1))
             found += [(name, line, wrong) for wrong in dict.fromkeys(wrongs) if wrong != line]
     return found
 

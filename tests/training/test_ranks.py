@@ -23,6 +23,16 @@ SMALL = ["--hidden-size", 16, "--seq-length", 16, "--batch-size", 6, "--epochs",
 SMALL += ["--learning-rate", 0.01, "--log-every", 1, "--sample-every", 20, "--kernels", "numpy"]
 
 
+def once(words):
+    """The words of a command; of a flag with a value that is given twice the last one counts."""
+    words = [str(word) for word in words]
+    for flag in [word for word in words if word.startswith("--")]:
+        while words.count(flag) > 1:
+            first = words.index(flag)
+            del words[first : first + 2]
+    return words
+
+
 class Job:
     """A command under mpiexec: some ranks of it."""
 
@@ -31,7 +41,7 @@ class Job:
         if MPIEXEC is None:
             pytest.skip("there is no mpiexec: pip install mpich")
         self.mark = uuid.uuid4().hex
-        words = [str(word) for word in words]
+        words = once(words)
         command = [MPIEXEC, "-n", str(ranks - 1), sys.executable, "-m", "charrnn", *words]
         command += [":", "-n", "1", sys.executable, *last_rank, *words]
         env = os.environ | {"PYTHONPATH": str(ROOT), "MARK": self.mark}
@@ -68,7 +78,7 @@ def trained(ranks, *words):
 
 
 def trained_alone(*words):
-    assert main(["train", *map(str, words)]) == 0
+    assert main(["train", *once(words)]) == 0
 
 
 FORMS = {
