@@ -27,7 +27,7 @@ from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
-from charrnn.text.cleaning import dropped_in_words
+from charrnn.text.cleaning import SHOWN, Found, in_words
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
 from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
@@ -110,17 +110,21 @@ def read_typed(text: str, where: str, model: CharRNN, *, escapes: bool) -> str:
 
 def encode_given(
     text: str | bytes, where: str, model: CharRNN, *, ignore_unknown: bool
-) -> tuple[Tokens, dict[str, int]]:
-    """Encode a text that a command was given. Returns: and the characters dropped, with their counts.
-
-    They are printed in a note.
-    """
+) -> tuple[Tokens, Found]:
+    """Encode a text that a command was given. Returns: and what was dropped, which is printed in a note."""
     dropped = model.vocabulary.lacking(text) if ignore_unknown else {}
-    if dropped:
-        characters = [(ord(character), count) for character, count in dropped.items()]
-        why = "the model does not know"
-        warn(f"{where}: {dropped_in_words(characters, sum(dropped.values()), len(dropped), why)}")
-    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), dropped
+    first = [(ord(character), count) for character, count in dropped.items()][:SHOWN]
+    found = Found(dropped=first, num_dropped=(sum(dropped.values()), len(dropped)), unknown=True)
+    for note in in_words(found, "keep", 1):
+        warn(f"{where}: {note}")
+    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), found
+
+
+def dropped_in(found: Found) -> dict[str, Any]:
+    """What ``--ignore-unknown`` dropped, for JSON; of the distinct characters no more than the first."""
+    characters, distinct = found.num_dropped
+    first = {chr(point): count for point, count in found.dropped}
+    return {"dropped": {"characters": characters, "distinct": distinct, "first": first}}
 
 
 def note_other_form(text: str, where: str, model: CharRNN) -> None:

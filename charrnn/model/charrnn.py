@@ -303,7 +303,7 @@ class CharRNN(Network):
         for i, text in enumerate(texts):
             stop = stop_of(text, stops)
             length = len(text) - len(stop)
-            nats = sum(float(cost[i]) for cost in costs[:length]) if score else None
+            nats = sum((float(cost[i]) for cost in costs[:length]), 0.0) if score else None
             samples.append(Sample(text[:length], stop, nats))
         return samples
 
