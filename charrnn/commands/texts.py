@@ -237,7 +237,8 @@ def text_of_run(
 ) -> Corpus:
     """Find the text that a run was trained on; a source outside of its folder is not opened.
 
-    It is looked for in tokens.bin, then in the cache folder that the run notes, then in its sources.
+    It is looked for in tokens.bin, then in the cache folder that the run notes, then in its sources, which
+    may be the bundled text.
 
     Arguments:
         kept: what config.json notes of the text.
@@ -279,8 +280,12 @@ def text_of_run(
 def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
     """List the sources that a run notes, if all are files in its own folder and have the size it notes.
 
+    A run that notes none may be of the bundled text, which its hash then tells.
+
     Links are not followed, and nothing outside of the folder is looked at.
     """
+    if not kept.sources and kept.size == bundled_text().stat().st_size:
+        return [bundled_text()]
     home, files = run.resolve(), dict[Path, None]()
     if STDIN in kept.sources:
         raise TextError("it came through a pipe")

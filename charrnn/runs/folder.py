@@ -27,7 +27,7 @@ from typing import Literal, Self
 import numpy as np
 
 from charrnn.errors import ConfigError, RunError, brief, check_type
-from charrnn.files import beside, flush_folder, write_whole
+from charrnn.files import beside, bundled, flush_folder, write_whole
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
 from charrnn.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
@@ -39,6 +39,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
 LAST, BEST = "last.npz", "best.npz"
+PRETRAINED = "fables-gru"  # the run that comes with charrnn
 STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})\.npz")
 NEW_TOKENS = f".{TOKENS}.new"
 LEFTOVER = re.compile(
@@ -76,7 +77,7 @@ def find_save(run: str | Path, which: str | None = None) -> Path:
             not been validated yet.
     """
     check_type("run", run, str | Path, "the folder of a run, or the name of an .npz file")
-    path = Path(run)
+    path = find_run(run)
     if path.suffix == ".npz" and not path.is_dir():
         if which is not None:
             raise ConfigError(f"`which` {brief(which)}: {path} is a save already; name the run's folder")
@@ -92,6 +93,12 @@ def find_save(run: str | Path, which: str | None = None) -> Path:
     if keeps := _kept_by(path):
         raise ConfigError(f"`which` {brief(which)}: no such save{keeps}")
     raise RunError(f"{path}: this run has no saved model yet")
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run; where none is there, ``fables-gru`` is the one that comes with charrnn."""
+    path = Path(run)
+    return bundled(PRETRAINED) if str(path) == PRETRAINED and not os.path.lexists(path) else path
 
 
 def _kept_by(run: Path) -> str:
