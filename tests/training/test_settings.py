@@ -166,6 +166,7 @@ SAMPLING: dict[str, tuple[Any, Any]] = {  # another value, and the text that it 
     "temperature": (1.5, None),  # another
     "top_k": (2, None),
     "top_p": (0.5, None),
+    "forbid": ("e", None),
     "stop": ("e", lambda text: text[: text.index("e")]),
     "seed": (1, None),
 }
