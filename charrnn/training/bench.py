@@ -152,7 +152,7 @@ def measure(
     split = Plan(T, B, threads, recompute_every=0, dropout=config.dropout)
     times: list[float] = []
     sums = [(0.0, 0.0)]
-    with Ranks(world, model, adam, settings, split) if world else Shards(model, *split) as shards:
+    with Ranks(world, model, adam, settings, split) if world else Shards(model, *split[:5]) as shards:
         while len(times) < 5 or sum(times[2:]) < config.seconds:
             began = time.perf_counter()
             seed = config.seed, len(times)
