@@ -41,11 +41,12 @@ def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Bat
     return [(tokens[t : t + T], tokens[t + 1 : t + T + 1]) for t in range(0, count * T, T)]
 
 
-def charrnn_side(model: Any, batches: list[Batch], threads: str) -> Step:
+def charrnn_side(model: Any, batches: list[Batch], threads: str, kernels: str = "numpy") -> Step:
     from charrnn import TrainConfig
     from charrnn.training import optim
     from charrnn.training.shards import Shards, choose_threads
 
+    model.kernels = kernels
     T, B = batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
     adam = optim.Adam(model.parameters.flat, config)

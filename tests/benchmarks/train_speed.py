@@ -1,15 +1,16 @@
 """Whole training steps beside PyTorch's and JAX's. Prints, and asserts nothing.
 
     python tests/benchmarks/train_speed.py [--rounds 7] [--seconds 2] [--text FILE | --cells [--only gru 2]]
-                                           [--threads 2]
+                                           [--threads 2] [--kernels numpy | numba]
 
 First every side takes five steps from the same weights on the same windows: the table begins with how far
 their losses lie apart. Then each way of using PyTorch and JAX (form of the input, number of threads) runs
 once, and the fastest of each goes on. The rounds follow: each side in a process of its own, in turn. Medians.
 
 With FILE, that text and its vocabulary at H = 256 instead, PyTorch with a learned embedding of 256 numbers
-among its ways. With --cells, GRUs and LSTMs of one and of two layers in place of tanh: 12 rows, of which
---only picks those that have all its words (a cell, an H, a number of layers); JAX may also unroll its loop.
+among its ways. With --cells, GRUs and LSTMs of one and of two layers in place of tanh: 16 rows. --only picks
+the rows that have all its words (a cell, an H, a number of layers), so that a table can be made row by row;
+JAX may also unroll the loop of such cells. --kernels are charrnn's. "Best" is the ratio of the best rounds.
 --threads leaves PyTorch and JAX that many and no other number to choose from.
 PyTorch has two biases where one does, and the second is kept still, or they would move twice as far. Of a
 GRU's only a part may be, which costs PyTorch time: so that is done in the compared steps alone.
@@ -26,7 +27,12 @@ from charrnn import Corpus
 from charrnn.training.bench import operations
 
 SIZES = [(64, 32, 64, 65), (128, 64, 64, 65), (256, 64, 128, 65), (512, 64, 128, 65), (1024, 64, 128, 65)]
-CELLS = [(*size, cell, layers) for cell in ("gru", "lstm") for layers in (1, 2) for size in SIZES[1:4]]
+CELLS = [
+    (*size, cell, layers)
+    for cell in ("gru", "lstm")
+    for layers, sizes in ((1, SIZES), (2, SIZES[1:4]))
+    for size in sizes
+]
 
 
 def ways(threads: list[str], text: str, cells: bool) -> dict[str, list[tuple[str, ...]]]:
@@ -46,6 +52,7 @@ def main() -> None:
     parser.add_argument("--cells", action="store_true")
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--threads", default="")
+    parser.add_argument("--kernels", choices=["numpy", "numba"], default="numpy")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     sizes: list[tuple[Any, ...]] = [*(CELLS if args.cells else SIZES)]
@@ -55,16 +62,19 @@ def main() -> None:
     if not sizes:
         parser.error(f"--only {' '.join(args.only)}: there is no such row")
     common = {"text": args.text, "seconds": args.seconds}
-    print(f"{cores} cores, {args.rounds} rounds of {args.seconds:g} s; thousands of characters per second")
     print(
-        "(H, B, T, V)                   losses within  charrnn   torch     jax  ratio  two/one  of peak  "
-        "MB: most (share)  torch  with"
+        f"{cores} cores, {args.rounds} rounds of {args.seconds:g} s, {args.kernels} kernels; thousands of "
+        "characters per second"
+    )
+    print(
+        "(H, B, T, V)                   losses within  charrnn   torch     jax  ratio   best  two/one  "
+        "of peak  load  MB: most (share)  torch  with"
     )
     ratios = []
     for size in sizes:
         H, B, T, V, *form = size
         best, apart = {}, 0.0
-        ours = measure("charrnn", size, "auto", **common)["losses"]
+        ours = measure("charrnn", size, "auto", args.kernels, **common)["losses"]
         threads = [args.threads] if args.threads else sorted({"1", str(cores)})
         for name, options in ways(threads, args.text, args.cells).items():
             tried = {option: measure(name, size, *option, **common) for option in options}
@@ -72,7 +82,8 @@ def main() -> None:
             for option, report in tried.items():
                 if "embedding" not in option:  # another network
                     apart = max(apart, *(abs(a - b) for a, b in zip(ours, report["losses"], strict=True)))
-        sides = {"charrnn": ("auto",), **best} | ({} if args.cells else {"one": ("1",)})
+        sides = {"charrnn": ("auto", args.kernels), **best}
+        sides |= {} if args.cells else {"one": ("1", args.kernels)}
         reports: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
         peaks: list[float] = []
         for _ in range(args.rounds):
@@ -84,13 +95,15 @@ def main() -> None:
         speed = {name: T * B / seconds / 1e3 for name, seconds in median.items()}
         ratio = speed["charrnn"] / max(speed["torch"], speed["jax"])
         ratios.append(ratio)
+        fastest = {name: min(r["seconds"] for r in reports[name]) for name in sides}
+        best_ratio = min(fastest["torch"], fastest["jax"]) / fastest["charrnn"]
         gflops = operations(first_weights(H, V, *form), T, B) / median["charrnn"] / 1e9
         of_peak = gflops / statistics.median(peaks)
         two_to_one = f"{speed['charrnn'] / speed['one']:.2f}" if "one" in speed else ""
         memory = reports["charrnn"][-1]
         print(
             f"{size!s:31} {apart:12.0e} {speed['charrnn']:8.1f} {speed['torch']:7.1f} {speed['jax']:7.1f} "
-            f"{ratio:6.2f} {two_to_one:>8} {of_peak:8.2f} "
+            f"{ratio:6.2f} {best_ratio:6.2f} {two_to_one:>8} {of_peak:8.2f} {os.getloadavg()[0]:5.1f} "
             f"{memory['resident']:9.0f} ({memory['proportional']:.0f}) "
             f"{reports['torch'][-1]['resident']:9.0f}  "
             + "; ".join(f"{name} {' unroll '.join(how)}, {n} thr." for name, (n, *how) in best.items()),
