@@ -125,6 +125,8 @@ FileName = Annotated[str, AfterValidator(lambda word: word and file_name(word))]
 
 def several(value: Any) -> Any:
     """One text where several can be given."""
+    if not isinstance(value, str | bytes | list | tuple):
+        raise ValueError("expected a text, or several in a list")
     return (value,) if isinstance(value, str | bytes) else value
 
 

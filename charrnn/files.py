@@ -29,6 +29,21 @@ def file_name(word: str) -> str:
     return word
 
 
+def bundled(name: str) -> Path:
+    """Find what comes with charrnn in data/: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        CharRNNError: it is missing.
+    """
+    package = Path(__file__).parent
+    for folder in (package, package.parent):
+        if (folder / "data" / name).exists():
+            return folder / "data" / name
+    raise CharRNNError(
+        f"data/{name}, which comes with charrnn, is missing: install it again, or name another"
+    )
+
+
 def read_small(source: Path | BinaryIO, limit: int, name: str = "") -> bytes:
     """Read a file that should be small: a regular file, a pipe, or a stream that is open already.
 

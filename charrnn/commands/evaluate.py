@@ -23,7 +23,7 @@ from charrnn.commands.flags import (
     given,
 )
 from charrnn.commands.terminal import say
-from charrnn.commands.texts import read_corpus, reading_of, text_of_run
+from charrnn.commands.texts import dropped_in, read_corpus, reading_of, text_of_run
 from charrnn.config import CorpusConfig, TextConfig, flag
 from charrnn.display import visible
 from charrnn.errors import ConfigError, RunError
@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             del report["documents"]
         perplexity = None if math.isinf(score.perplexity) else score.perplexity  # JSON has no infinity
         report |= {"bits_per_char": score.bits_per_char, "perplexity": perplexity}
+        report |= dropped_in(corpus.found) if corpus.found and args.corpus and args.ignore_unknown else {}
         print(json.dumps(report | ({"baselines": counted} if args.baselines else {})))
         return 0
     each = (

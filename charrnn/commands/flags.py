@@ -159,8 +159,9 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", metavar="CORPUS", nargs="*", type=path, help=text)
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=path, help="folder of the run, or a save in it")
+def add_run(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    text = "folder of the run, or a save in it" + (f" (default: {default})" if default else "")
+    parser.add_argument("run", metavar="RUN", nargs="?" if default else None, type=path, help=text)
 
 
 def add_unknown(parser: argparse.ArgumentParser) -> None:

@@ -28,12 +28,13 @@ from charrnn.commands.flags import (
     path,
 )
 from charrnn.commands.terminal import say, warn, wrapped
-from charrnn.commands.texts import parts_of_run, read_given
+from charrnn.commands.texts import dropped_in, encode_given, parts_of_run, read_given
 from charrnn.config import Positive, Whole
 from charrnn.display import visible, width
 from charrnn.errors import ConfigError, RunError, TextError
 from charrnn.model import CharRNN
 from charrnn.runs import Note, find_save, load, read_note
+from charrnn.text.cleaning import Found
 from charrnn.text.vocabulary import Tokens
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         values = [None if np.isnan(value) else float(f"{value:.6g}") for value in shades.values.tolist()]
         report = {"run": str(folder), "kind": shades.kind, "caption": shades.caption}
+        report |= dropped_in(texts.found) if texts.found and args.ignore_unknown else {}
         print(json.dumps(report | {"characters": shades.characters, "values": values}))
     else:
         for line in drawn(shades, colours(config.color, sys.stdout)):
@@ -190,6 +192,7 @@ class Texts:
     run: Path
     note: Note
     model: CharRNN
+    found: Found | None = None  # in the text that is named, once it is read
 
     def to_show(self) -> Tokens:
         """The beginning of the text that is named, or a piece from the end of the run's own."""
@@ -240,7 +243,9 @@ class Texts:
             text = read_given(sys.stdin.buffer, TEXT_BYTES, self.run, self.model)
         elif file is not None:
             text = read_given(Path(file), TEXT_BYTES, self.run, self.model)
-        tokens = self.model.vocabulary.encode(text, ignore_unknown=self.args.ignore_unknown)
+        where = "--text" if file is None else "standard input" if file == "-" else file
+        ignore_unknown = self.args.ignore_unknown
+        tokens, self.found = encode_given(text, where, self.model, ignore_unknown=ignore_unknown)
         if len(tokens) == 0:
             raise TextError("the text has no character to show")
         return tokens

@@ -58,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
     from charrnn.views.page import render, run_data
 
     config, out, runs = PageSettings(**given(args, PageSettings)), Path(args.out), []
-    for file in [find_save(run, config.which) for run in args.runs]:
+    files = [find_save(run, config.which) for run in args.runs]
+    for file in files:
         model, folder = load(file), file.parent
         parts = parts_to_show(folder, model, args.text)
         with one_blas_thread():  # more would wait for one another between small products
-            runs.append(run_data(folder, model, parts, file.stem, config.precision))
+            data = run_data(folder, model, parts, file.stem, config.precision)
+        if any(other != file and other.parent == folder for other in files):
+            data["name"] += f"/{file.name}"
+        runs.append(data)
     html = render({"runs": runs}).encode()
     write_output(out, html)
     say(f"{out}: {len(html) / 1000:,.0f} KB, to be opened in a browser")

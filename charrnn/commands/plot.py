@@ -15,7 +15,7 @@ from charrnn.commands.texts import parts_of_run
 from charrnn.config import Settings
 from charrnn.errors import CharRNNError, RunError
 from charrnn.measures.evaluation import evaluate
-from charrnn.runs import load, read_note
+from charrnn.runs import find_run, load, read_note
 from charrnn.runs.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw a picture. Returns: the exit code."""
     from charrnn.views import plotting
 
-    what, runs = PlotSettings(**given(args, PlotSettings)).what, [Path(run) for run in args.runs]
+    what, runs = PlotSettings(**given(args, PlotSettings)).what, [find_run(run) for run in args.runs]
     named = plotting.names(runs)
     with one_blas_thread():  # more would wait for one another between small products
         if what in (None, "loss"):

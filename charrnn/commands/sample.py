@@ -37,7 +37,7 @@ from charrnn.errors import TextError
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import Sample, generators
-from charrnn.runs import find_save, load
+from charrnn.runs import PRETRAINED, find_save, load
 from charrnn.text.documents import begun
 from charrnn.text.reading import END_OF_TEXT
 from charrnn.text.vocabulary import Tokens
@@ -74,10 +74,11 @@ def add_parser(commands: Commands) -> None:
         commands,
         run,
         "sample",
-        usage="[OPTION ...] RUN",
-        description="Write text with the network of a run. It goes to standard output as it is drawn.",
+        usage="[OPTION ...] [RUN]",
+        description="Write text with the network of a run, or with one that comes with charrnn. It goes to "
+        "standard output as it is drawn.",
     )
-    add_run(parser)
+    add_run(parser, default=PRETRAINED)
     parser.add_argument(
         "--prime",
         "--primetext",
@@ -106,7 +107,9 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw texts. Returns: the exit code."""
     config = SampleSettings(**given(args, SampleSettings))
-    file = find_save(args.run, config.which)
+    file = find_save(args.run or PRETRAINED, config.which)
+    if args.run is None:
+        warn(f"{PRETRAINED}, a network that comes with charrnn, trained on the bundled fables")
     model, folder = load(file), file.parent
     config = with_texts_read(config, folder, model, escapes=args.escapes)
     text = read_prime(args.prime, folder, model, escapes=args.escapes)

@@ -27,7 +27,7 @@ from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
-from charrnn.text.cleaning import dropped_in_words
+from charrnn.text.cleaning import SHOWN, Found, in_words
 from charrnn.text.corpus import Corpus, Parts, in_the_words_of
 from charrnn.text.documents import Text
 from charrnn.text.encodings import check_encoding, decode_pieces
@@ -110,17 +110,21 @@ def read_typed(text: str, where: str, model: CharRNN, *, escapes: bool) -> str:
 
 def encode_given(
     text: str | bytes, where: str, model: CharRNN, *, ignore_unknown: bool
-) -> tuple[Tokens, dict[str, int]]:
-    """Encode a text that a command was given. Returns: and the characters dropped, with their counts.
-
-    They are printed in a note.
-    """
+) -> tuple[Tokens, Found]:
+    """Encode a text that a command was given. Returns: and what was dropped, which is printed in a note."""
     dropped = model.vocabulary.lacking(text) if ignore_unknown else {}
-    if dropped:
-        characters = [(ord(character), count) for character, count in dropped.items()]
-        why = "the model does not know"
-        warn(f"{where}: {dropped_in_words(characters, sum(dropped.values()), len(dropped), why)}")
-    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), dropped
+    first = [(ord(character), count) for character, count in dropped.items()][:SHOWN]
+    found = Found(dropped=first, num_dropped=(sum(dropped.values()), len(dropped)), unknown=True)
+    for note in in_words(found, "keep", 1):
+        warn(f"{where}: {note}")
+    return model.vocabulary.encode(text, ignore_unknown=ignore_unknown), found
+
+
+def dropped_in(found: Found) -> dict[str, Any]:
+    """What ``--ignore-unknown`` dropped, for JSON; of the distinct characters no more than the first."""
+    characters, distinct = found.num_dropped
+    first = {chr(point): count for point, count in found.dropped}
+    return {"dropped": {"characters": characters, "distinct": distinct, "first": first}}
 
 
 def note_other_form(text: str, where: str, model: CharRNN) -> None:
@@ -233,7 +237,8 @@ def text_of_run(
 ) -> Corpus:
     """Find the text that a run was trained on; a source outside of its folder is not opened.
 
-    It is looked for in tokens.bin, then in the cache folder that the run notes, then in its sources.
+    It is looked for in tokens.bin, then in the cache folder that the run notes, then in its sources, which
+    may be the bundled text.
 
     Arguments:
         kept: what config.json notes of the text.
@@ -275,8 +280,12 @@ def text_of_run(
 def sources_in(run: Path, kept: CorpusNote) -> list[Path]:
     """List the sources that a run notes, if all are files in its own folder and have the size it notes.
 
+    A run that notes none may be of the bundled text, which its hash then tells.
+
     Links are not followed, and nothing outside of the folder is looked at.
     """
+    if not kept.sources and kept.size == bundled_text().stat().st_size:
+        return [bundled_text()]
     home, files = run.resolve(), dict[Path, None]()
     if STDIN in kept.sources:
         raise TextError("it came through a pipe")

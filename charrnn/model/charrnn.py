@@ -162,7 +162,7 @@ class CharRNN(Network):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], where: Path) -> Self:
-        """The model in such arrays; ``where`` is their file's name in errors.
+        """The model in such arrays; half precision becomes single. ``where`` is their file in errors.
 
         Raises:
             RunError: an array is missing, or its shape or dtype does not fit the others.
@@ -170,14 +170,14 @@ class CharRNN(Network):
         try:
             vocabulary = Vocabulary(arrays["vocabulary"])
             cell, W_aa = text_in(arrays, "cell", 20) if "cell" in arrays else "rnn", arrays["W_aa"]
-            if W_aa.dtype not in (np.float32, np.float64):
+            if W_aa.dtype not in (np.float16, np.float32, np.float64):
                 raise RunError(f"W_aa is of dtype {W_aa.dtype}")
             if W_aa.ndim != 2:
                 raise RunError(f"W_aa is {W_aa.dtype} {W_aa.shape}, expected two axes")
             form: dict[str, Any] = {
                 "cell": cell,
                 "hidden_size": len(W_aa),
-                "dtype": W_aa.dtype.name,
+                "dtype": np.promote_types(W_aa.dtype, np.float32).name,
                 "num_layers": 1 + sum(name.startswith("W_aa[") for name in arrays),
                 "embedding_size": max(1, arrays["W_ex"].size // len(vocabulary)) if "W_ex" in arrays else 0,
             }
@@ -187,11 +187,11 @@ class CharRNN(Network):
                     raise RunError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected {shape}")
             model = cls.from_config(vocabulary, config, seed=None)
             for name, view in model.parameters.items():
-                if arrays[name].dtype != view.dtype:
-                    raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {view.dtype}")
-                if not (np.abs(arrays[name]) <= LARGEST_WEIGHT).all():
-                    raise RunError(f"{name} has entries that are not finite, or beyond ±{LARGEST_WEIGHT:g}")
+                if arrays[name].dtype != W_aa.dtype:
+                    raise RunError(f"{name} is of dtype {arrays[name].dtype}, expected {W_aa.dtype}")
                 view[...] = arrays[name]
+                if not (np.abs(view) <= LARGEST_WEIGHT).all():
+                    raise RunError(f"{name} has entries that are not finite, or beyond ±{LARGEST_WEIGHT:g}")
         except KeyError as error:
             raise RunError(f"{where}: not a model: it lacks {error}") from None
         except (CharRNNError, TypeError) as error:
@@ -303,7 +303,7 @@ class CharRNN(Network):
         for i, text in enumerate(texts):
             stop = stop_of(text, stops)
             length = len(text) - len(stop)
-            nats = sum(float(cost[i]) for cost in costs[:length]) if score else None
+            nats = sum((float(cost[i]) for cost in costs[:length]), 0.0) if score else None
             samples.append(Sample(text[:length], stop, nats))
         return samples
 

@@ -27,7 +27,7 @@ from typing import Literal, Self
 import numpy as np
 
 from charrnn.errors import ConfigError, RunError, brief, check_type
-from charrnn.files import beside, flush_folder, write_whole
+from charrnn.files import beside, bundled, flush_folder, write_whole
 from charrnn.layers import Array
 from charrnn.model.charrnn import CharRNN
 from charrnn.npz import NPZ_BYTES, count_in, ends_in_checksum, open_plain, read_arrays, write_arrays
@@ -39,6 +39,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.tokens import TOKENS, must_be_replaceable, token_file_name
 
 LAST, BEST = "last.npz", "best.npz"
+PRETRAINED = "fables-gru"  # the run that comes with charrnn
 STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})\.npz")
 NEW_TOKENS = f".{TOKENS}.new"
 LEFTOVER = re.compile(
@@ -76,7 +77,7 @@ def find_save(run: str | Path, which: str | None = None) -> Path:
             not been validated yet.
     """
     check_type("run", run, str | Path, "the folder of a run, or the name of an .npz file")
-    path = Path(run)
+    path = find_run(run)
     if path.suffix == ".npz" and not path.is_dir():
         if which is not None:
             raise ConfigError(f"`which` {brief(which)}: {path} is a save already; name the run's folder")
@@ -92,6 +93,12 @@ def find_save(run: str | Path, which: str | None = None) -> Path:
     if keeps := _kept_by(path):
         raise ConfigError(f"`which` {brief(which)}: no such save{keeps}")
     raise RunError(f"{path}: this run has no saved model yet")
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run; where none is there, ``fables-gru`` is the one that comes with charrnn."""
+    path = Path(run)
+    return bundled(PRETRAINED) if str(path) == PRETRAINED and not os.path.lexists(path) else path
 
 
 def _kept_by(run: Path) -> str:
@@ -157,6 +164,7 @@ class RunFolder:
         self.path, self.mode = Path(path), mode
         self._lock, self._metrics = Lock(self.path), Metrics(self.path)
         self._last: tuple[int, int] | None = None  # step and rollback_step of last.npz
+        self._held: dict[int, Snapshot] = {}  # by their steps
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -211,12 +219,42 @@ class RunFolder:
         self._lock.check()
         self._metrics.append(record)
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a save in memory."""
+        return bool(self._held)
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """Keep a save in memory: what it stands for, and those that it goes back to, are written later."""
+        held = snapshot.copy()
+        held.state.metrics_bytes = self._metrics.size
+        self._held = self._held_for(held.state) | {held.state.step: held}
+
+    def write_held(self) -> None:
+        """Write the newest save in memory, if there is any."""
+        if self._held:
+            newest = self._held[max(self._held)]
+            self.save(newest, newest.state.metrics_bytes)
+
     def save(self, snapshot: Snapshot, metrics_bytes: int | None = None) -> None:
-        """Write last.npz; keep the one before it under its step, and drop those that are no longer needed.
+        """Write last.npz; before it, of the saves in memory, those that it goes back to.
 
         Arguments:
             metrics_bytes: how much of metrics.jsonl counts; all of it if not given.
         """
+        for _, held in sorted(self._held_for(snapshot.state).items()):
+            self._save(held, held.state.metrics_bytes)
+            snapshot.state.kept = held.state.kept
+        self._held = {}
+        self._save(snapshot, metrics_bytes)
+
+    def _held_for(self, state: RunState) -> dict[int, Snapshot]:
+        """Those saves in memory that a run at ``state`` would go back to, or is to make best.npz of."""
+        steps = {state.rollback_step, state.best_step} - {state.step}
+        return {step: held for step, held in self._held.items() if step in steps}
+
+    def _save(self, snapshot: Snapshot, metrics_bytes: int | None) -> None:
+        """Write last.npz; keep the one before it under its step, and drop those that are no longer needed."""
         state = snapshot.state
         self._lock.check()
         needed = self._keep(snapshot)

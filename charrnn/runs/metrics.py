@@ -26,6 +26,14 @@ class Metrics:
         except OSError as error:
             raise self._failed(error) from None
 
+    @property
+    def size(self) -> int:
+        """Of the file, in bytes."""
+        try:
+            return self.path.lstat().st_size
+        except OSError as error:
+            raise self._failed(error) from None
+
     def flush(self) -> int:
         """Flush the file to disk. Returns: its size in bytes."""
         try:

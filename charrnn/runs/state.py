@@ -9,7 +9,7 @@ settings                                the settings of the run, as JSON; not in
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -117,6 +117,14 @@ class Snapshot:
         if self.settings is not None:
             arrays["settings"] = np.array(self.settings.model_dump_json())
         return arrays
+
+    def copy(self) -> Self:
+        """The same, apart from the run, whose arrays and numbers go on changing."""
+        model = self.model.like()
+        model.parameters.flat[...] = self.model.parameters.flat
+        optimizer = {name: array.copy() for name, array in self.optimizer.items()}
+        state = self.state.model_copy(deep=True)
+        return replace(self, model=model, optimizer=optimizer, carried=self.carried.copy(), state=state)
 
     def into(self, model: CharRNN, optimizer: Mapping[str, Array], carried: Array) -> None:
         """Copy the arrays into those of a run.

@@ -165,15 +165,13 @@ def in_words(found: Found, newlines: str, min_count: int) -> list[str]:
             "letters with accents in two forms, NFC and NFD, kept apart: `normalize` nfc makes them one"
         )
     if found.num_dropped[1]:
+        count, distinct = found.num_dropped
         why = "the vocabulary lacks" if found.unknown else f"occur less than {min_count} times"
-        notes.append(dropped_in_words(found.dropped, *found.num_dropped, why))
+        notes.append(
+            f"{count:,} characters dropped, {distinct:,} distinct, which {why}: "
+            + listed(found.dropped, distinct)
+        )
     return notes
-
-
-def dropped_in_words(characters: list[tuple[int, int]], count: int, distinct: int, why: str) -> str:
-    """What was dropped: the first characters with their counts, how many, and how many distinct ones."""
-    names = listed(characters[:SHOWN], distinct)
-    return f"{count:,} characters dropped, {distinct:,} distinct, which {why}: {names}"
 
 
 def listed(characters: list[tuple[int, int]], num: int) -> str:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
+from charrnn.files import bundled
 from charrnn.text.cleaning import Found, clean
 from charrnn.text.encodings import decode_pieces
 
@@ -180,12 +181,8 @@ def source_of(path: str | Path) -> str:
 
 
 def bundled_text() -> Path:
-    """Find data/fables.txt: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    for folder in (package, package.parent):
-        if (folder / "data" / "fables.txt").is_file():
-            return folder / "data" / "fables.txt"
-    raise TextError("the bundled text, data/fables.txt, is missing: name a CORPUS")
+    """Find the text that is read where none is named."""
+    return bundled("fables.txt")
 
 
 def can_be_read_again(source: Path | str) -> bool:

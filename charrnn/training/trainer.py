@@ -29,7 +29,7 @@ from charrnn.text.streams import DocumentStreams, ShuffledWindows, Streams
 from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
-from charrnn.training.progress import Progress
+from charrnn.training.progress import OFTEN, Progress
 from charrnn.training.ranks import Ranks
 from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads
 from charrnn.training.world import World
@@ -150,9 +150,13 @@ class Trainer:
             self.state.elapsed = self.clock.tick()
             if score or self.finished or self.state.step % self.config.log_every == 0:
                 self.log(step, score)
-            if self.validation_due or self.clock.time - self.clock.saved > self.config.save_every:
-                self.save(worth_going_back_to=self.validation_due and self.is_good(score))
-            self.report(step, score)  # once all of it is on disk
+            if self.validation_due and self.is_good(score):
+                self.state.rollback_step = self.state.step  # one that diverges later goes back to here
+            if self.save_due:
+                self.save()
+            elif self.validation_due:
+                self.folder.hold(self.snapshot())
+            self.report(step, score)
             if stop.signal and not self.finished:
                 self.save()
                 raise Interrupted(f"stopped after step {self.place(self.state.step)}; saved", stop.signal)
@@ -171,6 +175,13 @@ class Trainer:
         """Whether a validation follows the step just taken: at the end of an epoch, unless told otherwise."""
         every = len(self.streams) if self.config.eval_every is None else self.config.eval_every
         return self.state.step == self.total_steps or (every > 0 and self.state.step % every == 0)
+
+    @property
+    def save_due(self) -> bool:
+        """Whether to write last.npz after the step just taken: for a validation, twice a second at most."""
+        since = self.clock.time - self.clock.saved
+        validated = self.validation_due or self.folder.holds
+        return self.finished or since > self.config.save_every or (validated and since >= OFTEN)
 
     @property
     def epoch(self) -> float:
@@ -269,10 +280,8 @@ class Trainer:
         )
         self.clock.logged = self.clock.time
 
-    def save(self, *, worth_going_back_to: bool = False) -> None:
-        """Save the run; one that diverges later goes back to the last save that was worth it."""
-        if worth_going_back_to:
-            self.state.rollback_step = self.state.step
+    def save(self) -> None:
+        """Save the run."""
         self.folder.save(self.snapshot())
         self.clock.saved = self.clock.time
 
@@ -303,6 +312,7 @@ class Trainer:
             DivergedError: that has been done ``max_rollbacks`` times.
             RunError: the save to go back to is damaged.
         """
+        self.folder.write_held()
         state, limit = self.state, self.config.max_rollbacks
         if state.rollbacks >= limit:
             raise DivergedError(

@@ -470,7 +470,7 @@ function showCommand() {
   if (topP < 1) words.push(`--top-p ${topP}`);
   if (writer.dropped) words.push("--ignore-unknown");
   if (opening) words.push(`--prime '${opening.replaceAll("'", "'\\''")}'`);
-  if (run.which !== "best") words.push(`--which ${run.which}`);
+  if (run.which !== "best" && !run.name.endsWith(`/${run.which}.npz`)) words.push(`--which ${run.which}`);
   $("command").textContent = words.join(" ");
 }
 

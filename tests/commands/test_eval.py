@@ -44,8 +44,12 @@ def test_eval_of_another_text(cli, run_folder, tmp_path):
     assert (result["corpus"], result["split"], result["characters"]) == ("other", "all", 15)
     other.write_text("the hen who knew 7")
     assert "'7' (U+0037)" in cli("eval", run_folder, other).err
-    dropped = json.loads(cli("eval", run_folder, other, "--ignore-unknown", "--json").out)
-    assert dropped["characters"] == 16
+    outcome = cli("eval", run_folder, other, "--ignore-unknown", "--json")
+    assert "1 characters dropped, 1 distinct, which the vocabulary lacks: '7' (U+0037) 1" in outcome.err
+    result = json.loads(outcome.out)
+    assert result["characters"] == 16
+    assert result["dropped"] == {"characters": 1, "distinct": 1, "first": {"7": 1}}
+    assert "dropped" not in json.loads(cli("eval", run_folder, "--ignore-unknown", "--json").out)
 
 
 @pytest.mark.parametrize("command", ["sample", "eval"])

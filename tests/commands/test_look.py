@@ -61,6 +61,15 @@ def test_without_a_choice_it_is_the_unit_that_says_most(cli, run_folder):
     assert cli("look", run_folder).out.startswith(f"unit {first['number']} {first['words']}, r = ")
 
 
+def test_what_is_dropped_is_said(cli, run_folder, tmp_path):
+    (tmp_path / "text.txt").write_text("the Quick fox, QQ")
+    for words, where in ((["--text", "the Quick fox, QQ"], "--text"), ([tmp_path / "text.txt"], "text.txt")):
+        outcome = cli("look", run_folder, *words, "--surprise", "--json", "--ignore-unknown")
+        assert f"{where}: 5 characters dropped, 3 distinct" in outcome.err
+        dropped = json.loads(outcome.out)["dropped"]
+        assert dropped == {"characters": 5, "distinct": 3, "first": {",": 1, "Q": 3, "u": 1}}
+
+
 def test_units_are_listed(cli, bytes_run):
     listed = json.loads(cli("look", bytes_run, "--units", "--json").out)
     table = cli("look", bytes_run, "--units").out.splitlines()

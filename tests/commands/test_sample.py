@@ -209,7 +209,5 @@ def test_samples_that_cannot_be_drawn(cli, run_folder, words, message):
 def test_unknown_characters_of_the_prime_text_can_be_dropped(cli, run_folder):
     outcome = cli("sample", run_folder, "--prime", "the Quick fox", "--ignore-unknown", "--length", 0)
     assert (outcome.code, outcome.out) == (0, "the ick fox")
-    dropped = (
-        "2 characters dropped, 2 distinct, which the model does not know: 'Q' (U+0051) 1, 'u' (U+0075) 1"
-    )
+    dropped = "2 characters dropped, 2 distinct, which the vocabulary lacks: 'Q' (U+0051) 1, 'u' (U+0075) 1"
     assert dropped in outcome.err

@@ -65,7 +65,7 @@ def test_drawn_bytes_arrive_as_text(tmp_path):
     assert "\\x" in drawn  # what is no UTF-8, as Python writes it
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["sample"], ["train", "--epochs", "0"], ["--nonsense"], []])
+@pytest.mark.parametrize("words", [["nonsense"], ["eval"], ["train", "--epochs", "0"], ["--nonsense"], []])
 def test_what_cannot_be_ends_in_an_exit_code(words):
     code, out, err = run(*words)
     assert code == 2

@@ -139,6 +139,12 @@ def damaged():
     yield lambda h, n: blob({**h, "__metadata__": 5}, n)
     vocabularies = ("", "[]", "{}", "[1,2]", "[1,1,2,3,4,5]", "[1,2,3,4,5,1114112]", "bytes", "[" * 100_000)
     yield from (said(vocabulary=text) for text in vocabularies)
+    for last in ("-1", "5.5", "true", "null", '"6"', "[6]", "1e400", "NaN", "9" * 5000):
+        yield said(vocabulary=f"[1,2,3,4,5,{last}]")
+    yield lambda h, n: blob({**h, "__metadata__": {f"{k}": "" for k in range(50_000)} | {"cell": "rnn"}}, n)
+    yield lambda h, n: blob({**h, **{f"rnn.weight_ih_l{k}": h["dense.bias"] for k in range(1, 100)}}, n)
+    yield lambda h, n: blob({**h, **{f"array {k}": h["dense.bias"] for k in range(2000)}}, n)
+    yield lambda h, n: blob({**h, "rnn.weight_ih_l0_reverse": h["dense.bias"]}, n)  # of both directions
     yield from (said(cell="lstm"), said(hidden_size="6"), said(num_layers="x"), said(vocabulary=7))
 
 

@@ -240,7 +240,16 @@ def test_what_is_drawn_is_of_the_type_given_and_else_of_the_vocabulary():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"top_p": 1.5}, {"top_p": 0}, {"temperature": -1}, {"top_k": -1}, {"topk": 3}]
+    "settings",
+    [
+        {"top_p": 1.5},
+        {"top_p": 0},
+        {"temperature": -1},
+        {"top_k": -1},
+        {"topk": 3},
+        {"stop": 5},
+        {"stop": [5]},
+    ],
 )
 def test_nonsense_is_refused(model, settings):
     with pytest.raises(charrnn.CharRNNError):

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from small import Signal, Spy, train
 import charrnn
 from charrnn.errors import Interrupted, RunError
 from charrnn.npz import read_arrays
+from charrnn.runs import RunFolder
+from charrnn.training import trainer
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")
@@ -108,3 +111,42 @@ def test_going_back_beyond_the_best_brings_back_the_best_before(corpus, tmp_path
     spy = Spy()
     train(corpus, tmp_path / "two", resume=True, progress=spy)
     assert not any("damaged" in line for line in spy.said)  # made again from step-82.npz
+
+
+def test_saves_held_back_change_no_bit(corpus, finished, tmp_path, monkeypatch):
+    """The same weights, best network and lines as with a save at every validation, resumed anywhere."""
+    monkeypatch.setattr(trainer, "OFTEN", math.inf)
+    written, original = [], RunFolder._save
+    monkeypatch.setattr(
+        RunFolder, "_save", lambda *given: written.append(given[1].state.step) or original(*given)
+    )
+    assert_same_run(finished.path, train(corpus, tmp_path / "whole").path)
+    assert written == [0, 123]
+    for step in (41, 60, 82, 100):
+        run = tmp_path / f"{step}"
+        written.clear()
+        with pytest.raises(Interrupted):
+            train(corpus, run, progress=Signal(step))
+        assert written[-1] == position(run)["step"] == step  # a stop loses nothing
+        assert read_arrays(run / "best.npz")["step"] == step // 41 * 41
+        train(corpus, run, resume=True)
+        assert_same_run(finished.path, run)
+
+
+def test_a_save_held_back_is_written_after_half_a_second(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "OFTEN", 0.5)
+    now = 0.0
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now)
+
+    class Clocked(charrnn.Progress):
+        steps, saved = 0, []
+
+        def step(self, characters, loss):
+            nonlocal now
+            self.steps, now = self.steps + 1, now + 0.06
+            self.saved.append(position(tmp_path)["step"])
+
+    train(corpus, tmp_path, eval_every=2, max_steps=30, progress=Clocked())
+    lost = [step - saved for step, saved in zip(range(1, 31), Clocked.saved, strict=True)]
+    assert max(lost) * 0.06 <= 0.5 + 0.12
+    assert len(set(Clocked.saved)) <= 30 * 0.06 / 0.5 + 2

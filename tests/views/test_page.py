@@ -35,6 +35,15 @@ def test_a_page_holds_all_there_is_to_show(cli, run_folder, tmp_path):
     assert start != now
 
 
+def test_two_saves_of_a_run_have_names_of_their_own(cli, run_folder, tmp_path):
+    cli("page", run_folder, run_folder / "last.npz", "--out", tmp_path / "p.html")
+    runs = data_of((tmp_path / "p.html").read_text("utf-8"))["runs"]
+    assert [run["name"] for run in runs] == ["proverb/best.npz", "proverb/last.npz"]
+    cli("page", run_folder, "--which", "last", "--out", tmp_path / "p.html")
+    (run,) = data_of((tmp_path / "p.html").read_text("utf-8"))["runs"]
+    assert (run["name"], run["which"]) == ("proverb", "last")
+
+
 def test_nothing_in_the_data_can_end_their_element():
     html = render({"text": "</script><script>alert(1)</script>\u2028\ud800"})
     assert data_of(html)["text"].startswith("</script><script>")
