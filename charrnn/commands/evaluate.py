@@ -153,11 +153,13 @@ def check_by(by: str | None, documents: str, *, baselines: bool) -> None:
 
 def print_scores(model: CharRNN, text: Text, by: str, *, as_json: bool) -> None:
     """Print a row for each line or document of a text, or each character that is scored, numbered from 0."""
-    texts, start = [text[:]], None
-    if isinstance(text, Documents) and by != "line":
+    start = None
+    if by == "line":
+        texts = lines_of(model, text[:])
+    elif isinstance(text, Documents):
         texts, start = [text.document(i) for i in range(text.count)], text.before
-    elif by == "line":
-        texts = lines_of(model, texts[0])
+    else:
+        texts = [text]
     nats = losses(model, texts, start)
     if by == "character":
         texts = [part[i : i + 1] for part in texts for i in range(start is None, len(part))]

@@ -141,6 +141,7 @@ class SavedConfig(Settings):
 
     which: str | None = Field(
         default=None,
+        max_length=100,
         description="the save: best, of the best validation; last, as training left it; or an older one, "
         "such as step-1200 (default: best)",
     )

@@ -57,6 +57,7 @@ class SampleSettings(SampleConfig, SavedConfig):
     )
     separator: str | None = Field(
         default=None,
+        max_length=10_000,
         description="printed after each text (default: what ended it, or else a newline; after a single text "
         "nothing)",
     )

@@ -467,9 +467,14 @@ def encode(
     if len(unknown) and not (own or ignore_unknown):
         raise TextError(f"{where}: {vocabulary.unknown(unknown)}")
     found.unknown = not own
-    found.cuts = tuple(int(counts.sum() - counts[unknown].sum()) for counts in spool.marks)
-    count_characters(found, spool, unknown, origin.reading)
     length = len(spool) - int(spool.counts[unknown].sum())
+    found.cuts = tuple(int(counts.sum() - counts[unknown].sum()) for counts in spool.marks)
+    ends = (*found.cuts, length)
+    if any(start == end for start, end in pairwise(ends)):
+        raise TextError(
+            f"{where}: a file that is to be a part of its own is empty. See `val_file`, `test_file`"
+        )
+    count_characters(found, spool, unknown, origin.reading)
     with progress("encoding", spool.size) as done:
         pieces = vocabulary.encode_pieces(counted(spool, done), ignore_unknown=len(unknown) > 0)
         if cache and own and caching.has_header(origin, vocabulary, found):

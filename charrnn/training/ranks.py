@@ -16,7 +16,6 @@ and takes the optimiser's step by itself, by the norm and the learning rate that
 """
 
 import signal
-import time
 import traceback
 import zlib
 from collections.abc import Sequence
@@ -137,10 +136,6 @@ class Ranks:
         """The parameters and the optimiser's vectors have been replaced."""
         self._world.share("weights", [(self._optimizer.steps,)] * self._world.size, self._rank.weights)
 
-    def time_sum(self) -> float:
-        """Sum the gradients once more. Returns: how long the slowest rank took, in seconds."""
-        return float(max(self._world.share("time_sum", [()] * self._world.size, self._rank.time_sum)))
-
 
 class Rank:
     """What each rank does of a job, rank 0 with what it has and the others with what they are sent."""
@@ -196,13 +191,6 @@ class Rank:
         for part in parts[1:]:
             parts[0] += part
         comm.Allgatherv(parts[0], [self.gradients, self._counts])
-
-    def time_sum(self) -> float:
-        """Sum once more. Returns: the seconds it took."""
-        self._world.comm.Barrier()
-        began = time.perf_counter()
-        self._sum()
-        return time.perf_counter() - began
 
     def step(self, norm: float, learning_rate: float) -> None:
         """Take the optimiser's step along the gradient of the last window."""

@@ -200,9 +200,7 @@ class Trainer:
             DivergedError: a number is not finite, or the loss has exploded.
         """
         config, state = self.config, self.state
-        if (
-            config.stateless or state.step % len(self.streams) == 0
-        ):  # an epoch begins at the start of the streams
+        if config.stateless or state.step % len(self.streams) == 0:  # an epoch begins where the streams do
             self.carried = self.model.initial_state(self.streams.batch_size)
         inputs, targets, rho = self.streams.window(state.step)  # (T, B) each
         try:

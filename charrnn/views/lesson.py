@@ -19,7 +19,7 @@ from charrnn.proofs.exercises import DRAWS, exercises
 T, B, H, V = 4, 2, 3, 4  # of the window
 FAR, WIDE = 40, 24  # steps and units of the window in which gradients vanish and explode
 LED = 4  # lines of code of an equation at the most
-ALL = ("inputs", "recurrence", "softmax")
+ALL = ("inputs", "recurrence", "dense")
 SOURCES = {"rnn": ("elementwise", *ALL), "gru": ("elementwise", "gru", *ALL)}
 SOURCES["lstm"] = ("elementwise", "lstm", *ALL)
 

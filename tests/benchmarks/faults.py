@@ -20,7 +20,7 @@ from test_faults import STEPS, finish, kill_again_and_again, training  # noqa: E
 def kills(folder: Path, total: int) -> None:
     text = folder / "proverb.txt"
     text.write_text(PROVERB * 40)
-    finish(*training(text, folder / "whole", 2 * STEPS), "--save-every", 60)
+    finish(*training(text, folder / "whole", 2 * STEPS, save_every=60))
     began, done, writing, runs = time.monotonic(), 0, 0, 0
     while done < total:
         run = folder / f"killed-{runs}"

@@ -43,10 +43,10 @@ def finish(*words, code=0, **options):
     return out, err
 
 
-def training(text, out, steps, *more):
+def training(text, out, steps, *, epochs=100, save_every=0):
     """The words of a run that saves after every step."""
-    often = ["--save-every", 0, "--log-every", 1, "--eval-every", 25, "--sample-every", 0]
-    return ["train", text, "--out", out, "--max-steps", steps, "--epochs", 100, *often, *SMALL, *more]
+    often = ["--save-every", save_every, "--log-every", 1, "--eval-every", 25, "--sample-every", 0]
+    return ["train", text, "--out", out, "--max-steps", steps, "--epochs", epochs, *often, *SMALL]
 
 
 def wait_for_saves(process, out, seconds=30.0):
@@ -78,7 +78,8 @@ def kill_again_and_again(text, out, words, kills, rng):
         assert process.wait() == -signal.SIGKILL, "it came to its end before its kill: too few steps"
         done += 1
         in_the_middle += bool(list(out.glob(".*.new")))
-    finish(*words, "--resume", "--save-every", 60)
+    at = words.index("--save-every")
+    finish(*words[:at], *words[at + 2 :], "--resume", "--save-every", 60)
     return done, in_the_middle
 
 
@@ -96,7 +97,7 @@ STEPS = 600  # of a run that is killed; more than it gets through before the las
 def whole(text, tmp_path_factory):
     """The run left alone, which saves at its validations only."""
     out = tmp_path_factory.mktemp("whole")
-    finish(*training(text, out, STEPS), "--save-every", 60)
+    finish(*training(text, out, STEPS, save_every=60))
     return out
 
 
@@ -217,7 +218,7 @@ def test_a_folder_that_is_read_only(text, tmp_path):
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
 def test_a_run_that_is_deleted_while_training(text, tmp_path, how):
     out = tmp_path / "run"
-    process = start(*training(text, out, 100_000, "--epochs", 10_000))
+    process = start(*training(text, out, 100_000, epochs=10_000))
     wait_for_saves(process, out)
     process.send_signal(signal.SIGSTOP)
     if how == "deleted":

@@ -189,6 +189,10 @@ def test_files_of_ones_own_are_parts(tmp_path, documents):
         assert f"{train} {val}".replace(" ", "") == "onetwothree"
     with pytest.raises(TextError, match="a folder; a part of its own is one file"):
         Corpus.from_files(a, val_file=tmp_path)
+    (tmp_path / "empty.txt").write_text("")
+    for own in ({"val_file": tmp_path / "empty.txt"}, {"test_file": tmp_path / "empty.txt", "val_file": v}):
+        with pytest.raises(TextError, match="a part of its own is empty"):
+            Corpus.from_files(a, documents=documents, **own)
 
 
 def test_the_cuts_count_what_is_kept(tmp_path):

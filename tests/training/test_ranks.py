@@ -127,7 +127,7 @@ def test_a_run_that_diverges_goes_back_on_all_ranks(text_file, tmp_path):
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_a_rank_that_is_killed_is_named_and_loses_nothing_saved(text_file, tmp_path, ranks):
     """Five kills at any moment, of one rank after the other: the run comes to the bits of one without."""
-    words = [text_file, *SMALL, "--epochs", 30, "--threads", 1, "--save-every", 0.2]
+    words = [text_file, *SMALL, "--epochs", 80, "--threads", 1, "--save-every", 0.2]
     trained(ranks, *words, "--out", tmp_path / "whole")
     run, draw = tmp_path / "killed", random.Random(ranks)
     for kill in range(5):
@@ -141,7 +141,7 @@ def test_a_rank_that_is_killed_is_named_and_loses_nothing_saved(text_file, tmp_p
             ) > lines + 5:
                 break
             time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.3))
+        time.sleep(draw.uniform(0, 0.15))
         pid = job.pid(victim)
         if pid is None:
             pytest.fail(str(job.end()))

@@ -166,6 +166,7 @@ SAMPLING: dict[str, tuple[Any, Any]] = {  # another value, and the text that it 
     "temperature": (1.5, None),  # another
     "top_k": (2, None),
     "top_p": (0.5, None),
+    "forbid": ("e", None),
     "stop": ("e", lambda text: text[: text.index("e")]),
     "seed": (1, None),
 }
@@ -181,8 +182,8 @@ def test_a_setting_of_sampling_changes_the_text(run_folder, cli, way, name):
             return model.sample(**settings)
         if way == "draw_many":
             config, rngs = charrnn.SampleConfig(**settings), generators(settings["seed"])
-            (_, text) = model.draw_many(model.vocabulary.encode("\n"), config, list(islice(rngs, 2)))
-            return model.vocabulary.decode(text)
+            (_, sample) = model.draw_many(model.vocabulary.encode("\n"), config, list(islice(rngs, 2)))
+            return model.vocabulary.decode(sample.tokens)
         flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", value)]
         return cli("sample", run_folder, *flags).out
 
