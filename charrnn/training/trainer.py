@@ -30,7 +30,7 @@ from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.kernels import compile_kernels
 from charrnn.training.progress import OFTEN, Progress
-from charrnn.training.ranks import Ranks
+from charrnn.training.ranks import Ranks, say_how_rows_are_shared
 from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads
 from charrnn.training.world import World
 
@@ -401,24 +401,6 @@ class Trainer:
             return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
         plan = Plan(config.seq_length, B, threads, every, config.dropout)
         return Ranks(world, self.model, self.optimizer, config, plan, stop)
-
-
-def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) -> None:
-    """Say so if some ranks have more rows than others.
-
-    Raises:
-        ConfigError: some would have none.
-    """
-    if ranks > rows:
-        raise ConfigError(
-            f"`batch_size` {rows}: {ranks} ranks share its rows, so some would have none. Raise it, or start "
-            f"{rows} ranks at most"
-        )
-    if rows % ranks:
-        say(
-            f"`batch_size` {rows}: {ranks} ranks have {rows // ranks} or {rows // ranks + 1} rows each, and "
-            "wait for those with more"
-        )
 
 
 def windows(train: Text, config: TrainConfig) -> Streams | ShuffledWindows:

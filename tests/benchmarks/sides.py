@@ -2,7 +2,7 @@
 
 A step is: next batch, forward, loss, backward, clip by norm, Adam. Every side starts from charrnn's first
 weights and reads the same windows, so that their losses can be compared; run as a child process (the
-only way it is used), a side prints its first losses, its characters per second and its peak memory.
+only way it is used), a side prints its first losses, and each time it is told to measures for a while.
 """
 
 import json
@@ -41,11 +41,12 @@ def windows(B: int, T: int, V: int, text: str = "", count: int = 20) -> list[Bat
     return [(tokens[t : t + T], tokens[t + 1 : t + T + 1]) for t in range(0, count * T, T)]
 
 
-def charrnn_side(model: Any, batches: list[Batch], threads: str) -> Step:
+def charrnn_side(model: Any, batches: list[Batch], threads: str, kernels: str = "numpy") -> Step:
     from charrnn import TrainConfig
     from charrnn.training import optim
     from charrnn.training.shards import Shards, choose_threads
 
+    model.kernels = kernels
     T, B = batches[0][0].shape
     config = TrainConfig(weight_decay=0, beta1=BETAS[0], beta2=BETAS[1])
     adam = optim.Adam(model.parameters.flat, config)
@@ -157,8 +158,8 @@ def torch_side(model: Any, batches: list[Batch], threads: str, kind: str) -> Ste
     return one_step
 
 
-def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: str = "1") -> Step:
-    """``kind`` of input: onehot, or gather (rows of W_ax); ``unroll``: time steps in one turn of the loop."""
+def jax_side(model: Any, batches: list[Batch], threads: str, unroll: str) -> Step:
+    """``unroll``: time steps in one turn of the loop."""
     if threads == "1":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import jax
@@ -166,12 +167,7 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
 
     from charrnn.model.parameters import name_in_layer
 
-    L, H, V, lstm = (
-        model.config.num_layers,
-        model.config.hidden_size,
-        len(model.vocabulary),
-        model.config.cell == "lstm",
-    )
+    L, H, lstm = model.config.num_layers, model.config.hidden_size, model.config.cell == "lstm"
     p = {name: jnp.asarray(array) for name, array in model.parameters.items()}
     batches, B = [(jnp.asarray(x), jnp.asarray(y)) for x, y in batches], batches[0][0].shape[1]
 
@@ -197,7 +193,7 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
             W_ax, W_aa, b_a, b_n = (
                 p.get(name_in_layer(name, layer)) for name in ("W_ax", "W_aa", "b_a", "b_n")
             )
-            xW = W_ax[x] if layer == 0 and kind == "gather" else x @ W_ax
+            xW = W_ax[x] if layer == 0 else x @ W_ax
 
             def step(state: Any, z: Any, W_aa: Any = W_aa, b_n: Any = b_n) -> Any:
                 state = cell(state, z, W_aa, b_n)
@@ -209,7 +205,6 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
         return -jnp.take_along_axis(log_y, y[..., None], -1).mean(), after
 
     def update(p: Any, m: Any, v: Any, n: Any, x: Any, y: Any, states: Any) -> Any:
-        x = jax.nn.one_hot(x, V) if kind == "onehot" else x
         (loss, after), g = jax.value_and_grad(loss_of, has_aux=True)(p, x, y, states)
         norm = jnp.sqrt(sum(jnp.sum(one * one) for one in g.values()))
         g = {name: one * jnp.minimum(1, CLIP / norm) for name, one in g.items()}
@@ -234,25 +229,71 @@ def jax_side(model: Any, batches: list[Batch], threads: str, kind: str, unroll: 
     return one_step
 
 
-SIDES: dict[str, Callable[..., Step]] = {"charrnn": charrnn_side, "torch": torch_side, "jax": jax_side}
+def peak_side(model: Any, batches: list[Batch], threads: str) -> Step:
+    """One large product in float32 in place of a training step; its figure is GFLOP/s."""
+    from charrnn.training.bench import peak
+
+    return lambda: peak(int(threads), "float32")
 
 
-def measure(
-    side: str, sizes: tuple[Any, ...], *how: str, text: str = "", seconds: float = 2
-) -> dict[str, Any]:
-    """Run one side in a process of its own, for so many seconds; ``sizes`` are H, B, T and V, and then the
-    cell and the number of layers if it is not one of tanh."""
-    words = [side, json.dumps(sizes), text, str(seconds), *how]
-    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
-    report: dict[str, Any] = json.loads(done.stdout)
+SIDES: dict[str, Callable[..., Step]] = {
+    "charrnn": charrnn_side,
+    "torch": torch_side,
+    "jax": jax_side,
+    "peak": peak_side,
+}
+
+
+class Side:
+    """A side in a process of its own, ready to be measured as often as wanted; it sleeps in between.
+
+    Attributes:
+        losses: its first ones.
+    """
+
+    def __init__(
+        self, name: str, sizes: tuple[Any, ...], *how: str, text: str = "", package: Path | None = None
+    ):
+        """Start it and wait until it is warm.
+
+        Arguments:
+            sizes: H, B, T and V, and then the cell and the number of layers if it is not one of tanh.
+            how: the further arguments of its function.
+            package: the folder that another charrnn is in, to take in place of this one.
+        """
+        path = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])] if package else []
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, name, json.dumps(sizes), text, *how],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | ({"PYTHONPATH": os.pathsep.join(path)} if path else {}),
+        )
+        self.losses: list[float] = self._answer()
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Take steps for so long. Returns: the seconds of a step (the median), what the last one returned,
+        and MB of memory: the most that was resident, and its share."""
+        assert self._process.stdin is not None
+        print(seconds, file=self._process.stdin, flush=True)
+        report: dict[str, float] = self._answer()
+        return report
+
+    def end(self) -> None:
+        """End it."""
+        self._process.communicate()  # which closes its standard input
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+def measure(side: str, sizes: tuple[Any, ...], *how: str, seconds: float = 2) -> dict[str, float]:
+    """Run one side in a process of its own, once."""
+    one = Side(side, sizes, *how)
+    report = one.measure(seconds)
+    one.end()
     return report
-
-
-def peak(threads: int) -> float:
-    """Billions of operations a second of one large float32 product, in a process of its own."""
-    code = f"from charrnn.training.bench import peak; print(peak({threads}, 'float32'))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
 
 
 def resident(pid: str) -> tuple[float, float]:
@@ -267,26 +308,30 @@ def resident(pid: str) -> tuple[float, float]:
     return most, share
 
 
-def main(side: str, sizes: str, text: str, seconds: str, *how: str) -> None:
+def main(side: str, sizes: str, text: str, *how: str) -> None:
+    """Print the first losses, and then a report for each number of seconds that a line of the standard input
+    gives."""
     H, B, T, V, *form = json.loads(sizes)
     step = SIDES[side](first_weights(H, V, *form), windows(B, T, V, text), *how)
     losses = [step() for _ in range(COMPARED)]  # also the warm-up
-    times: list[float] = []
-    began = last = time.perf_counter()
-    while last - began < float(seconds) or len(times) < 3:
-        step()
-        now = time.perf_counter()
-        times.append(now - last)
-        last = now
-    pids = [str(os.getpid()), *Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-    most, shares = zip(*map(resident, pids), strict=True)
-    report = {
-        "losses": losses,
-        "seconds": float(np.median(times)),  # a step
-        "resident": sum(most),  # MB
-        "proportional": sum(shares),
-    }
-    print(json.dumps(report))
+    print(json.dumps(losses), flush=True)
+    for seconds in map(float, sys.stdin):
+        times: list[float] = []
+        began = last = time.perf_counter()
+        while not times or last - began < seconds:
+            value = step()
+            now = time.perf_counter()
+            times.append(now - last)
+            last = now
+        pids = [str(os.getpid()), *Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        most, shares = zip(*map(resident, pids), strict=True)
+        report = {
+            "seconds": float(np.median(times)),  # a step
+            "value": value,
+            "resident": sum(most),  # MB
+            "proportional": sum(shares),
+        }
+        print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":
