@@ -187,6 +187,18 @@ class CacheConfig(Settings):
     )
 
 
+class TimeConfig(Settings):
+    """The time."""
+
+    minutes: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="train for so long: what no flag says of network and training is chosen from the text, "
+        "the speed of this machine and the time, and printed as the flags that repeat the run",
+    )
+
+
 class ModelConfig(Settings):
     """The network."""
 
@@ -283,7 +295,7 @@ class OptimizerConfig(Settings):
     )
     average: Literal["none", "ema"] = Field(
         default="none",
-        description="ema also validates an average of the weights, over the last ninth or so of the steps, "
+        description="ema also validates an average of the weights, over the last twentieth of the steps, "
         "and keeps it as the best network where it is; none does not",
     )
     clip_norm: float = Field(

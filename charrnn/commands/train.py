@@ -29,7 +29,7 @@ from charrnn.commands.texts import (
     text_of_run,
     text_to_train_on,
 )
-from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig, flag
+from charrnn.config import DEFAULTS, CacheConfig, CorpusConfig, GradcheckConfig, TimeConfig, TrainConfig, flag
 from charrnn.display import framed, shown
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
@@ -42,6 +42,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training import Result, train_in
 from charrnn.training.bar import Bar
 from charrnn.training.kernels import choose_kernels
+from charrnn.training.recipe import TOO_OFTEN, choose
 from charrnn.training.shards import within_cores
 from charrnn.training.world import World
 
@@ -50,7 +51,7 @@ SAMPLED, AT_ONCE = 700, 64  # characters of the sample at the end, and documents
 CONFIG_BYTES = 10**6  # of a file of settings
 
 
-class TrainSettings(TrainConfig, CacheConfig, CorpusConfig):
+class TrainSettings(TrainConfig, TimeConfig, CacheConfig, CorpusConfig):
     """Everything a file for --config may set."""
 
 
@@ -119,7 +120,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train. Returns: the exit code."""
     out = Path(args.out or default_out(args.corpus))
-    settings, kept = settings_of(args, out)
+    chosen, kept = settings_of(args, out)
+    settings = chosen.model_dump()
     config = choose_kernels(TrainConfig(**part_of(settings, TrainConfig)), resumed=args.resume)
     reading = part_of(settings, CorpusConfig)
     if args.gradcheck:
@@ -134,6 +136,8 @@ def run(args: argparse.Namespace) -> int:
         how = f"seed {config.seed}, {config.kernels} kernels"
         how += f", {args.world.size} ranks" if args.world else ""
         say(wrapped(as_typed(f"{corpus.summary}; {how}, run {out}")))
+        if chosen.minutes is not None:
+            config = chosen_for_the_time(args, chosen, config, corpus)
         if not args.resume:
             say_what_to_beat(corpus, config)
         if args.world:
@@ -149,13 +153,36 @@ def run(args: argparse.Namespace) -> int:
                 allow_changed_corpus=args.allow_changed_corpus,
                 progress=Bar(disable=None, raw=args.raw, words=as_typed),
                 world=args.world,
+                seconds=seconds_of(chosen, config),
             )
         except Interrupted as stopped:
             with suppress(OSError):  # there may be no terminal any more
                 say(f"{stopped}. To resume: {resuming(out, args.world)}")
             return 128 + stopped.signal
+    if chosen.minutes is not None and (ended := read_note(out).settings) != config:
+        say(f"the clock has moved the end: {command_of(args, chosen, ended)}")
     say_result(result, config, corpus.reading.separator, raw=args.raw)
     return 0
+
+
+def chosen_for_the_time(
+    args: argparse.Namespace, settings: TrainSettings, config: TrainConfig, corpus: Corpus
+) -> TrainConfig:
+    """What the recipe chooses for --minutes, which is printed."""
+    minutes = settings.minutes or 0
+    config = choose(corpus, config, settings.model_fields_set, 60 * minutes, args.world)
+    say(f"chosen for {minutes:g} minutes: {command_of(args, settings, config)}")
+    if seconds_of(settings, config) is None:
+        say("--schedule cosine has to know its last step: the clock will not move it")
+    if config.epochs >= TOO_OFTEN:
+        often = f"{config.epochs:,} times through the text"
+        say(wrapped(f"{often}: from here on more text would teach more than more time"))
+    return config
+
+
+def seconds_of(settings: TrainSettings, config: TrainConfig) -> float | None:
+    """When the clock ends the run; None if its number of steps does."""
+    return None if settings.minutes is None or config.schedule == "cosine" else 60 * settings.minutes
 
 
 def resuming(out: Path, world: World | None) -> str:
@@ -167,7 +194,7 @@ def resuming(out: Path, world: World | None) -> str:
 # -- settings ---------------------------------------------------------------------------------------
 
 
-def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], CorpusNote | None]:
+def settings_of(args: argparse.Namespace, out: Path) -> tuple[TrainSettings, CorpusNote | None]:
     """The settings of a run, and what the run that is resumed notes of its text.
 
     A flag beats the file of --config, which beats the run that is resumed or whose weights are taken over.
@@ -202,9 +229,25 @@ def settings_of(args: argparse.Namespace, out: Path) -> tuple[dict[str, Any], Co
         if threads != values["threads"]:
             say(f"--threads {threads} of this run is more than the cores here; give --threads to have it so")
     try:
-        return TrainSettings(**values | flags).model_dump(), kept
+        settings = TrainSettings(**values | flags)
     except ConfigError as error:
         raise ConfigError(f"{blamed(args)}{error}") from None
+    if settings.minutes is not None:
+        must_leave_the_time(args, settings)
+    return settings, kept
+
+
+def must_leave_the_time(args: argparse.Namespace, settings: TrainSettings) -> None:
+    """Refuse what has no meaning beside --minutes."""
+    if args.resume:
+        raise ConfigError(
+            "--minutes starts a new run; --resume continues one, to the steps that it has: see --epochs"
+        )
+    if args.gradcheck:
+        raise ConfigError("--minutes has no effect with --gradcheck: leave one of them out")
+    for name in ("epochs", "max_steps"):
+        if name in settings.model_fields_set:
+            raise ConfigError(f"--minutes and {flag(name)} both say when the run ends: leave one of them out")
 
 
 def must_go_together(args: argparse.Namespace) -> None:
@@ -247,6 +290,35 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(blob.decode())
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number of too many digits
         raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def command_of(args: argparse.Namespace, settings: TrainSettings, config: TrainConfig) -> str:
+    """The command that repeats a run of which ``config`` was chosen."""
+    words = [*args.corpus]
+    for name in ("init_from", "vocabulary"):
+        if value := getattr(args, name):
+            words.append(f"{flag(name)}={value}")
+    words += [flag(name) for name in ("keep_vocabulary", "ignore_unknown") if getattr(args, name)]
+    values = settings.model_dump(exclude={"minutes"}) | config.model_dump()
+    defaults = TrainSettings().model_dump() | DEFAULTS.get(config.optimizer, {})
+    for name, value in values.items():
+        if value == defaults[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
+        else:
+            words += [f"{flag(name)}={word}" for word in (value if isinstance(value, tuple) else [value])]
+    ranks = f"{relaunch(args.world.size)} " if args.world else ""
+    return f"{ranks}{program('train')} {' '.join(map(quoted, words))}"
+
+
+def quoted(word: str) -> str:
+    """A word for the shell, in a line whatever is in it."""
+    if not set(word) & set("\n\r\t"):
+        return shlex.quote(word)
+    for character, escape in ("\\", r"\\"), ("'", r"\'"), ("\n", r"\n"), ("\r", r"\r"), ("\t", r"\t"):
+        word = word.replace(character, escape)
+    return f"$'{word}'"
 
 
 # -- what is printed --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import BenchConfig, TrainConfig
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.network import Network
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
 from charrnn.training.kernels import choose_kernels, compile_kernels
@@ -88,7 +89,7 @@ def predictions(point: Point) -> list[Prediction]:
     return found
 
 
-def operations(model: CharRNN, T: int, B: int) -> int:
+def operations(model: Network, T: int, B: int) -> int:
     """Floating-point operations in the matrix products of one training step."""
     p = model.parameters
     looked_up = "W_ex" if "W_ex" in p else "W_ax"

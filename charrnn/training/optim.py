@@ -89,10 +89,10 @@ class Adam:
 class Averaging:
     """An optimiser, and an average of the parameters that it moves (Polyak & Juditsky 1992).
 
-        p̄ ← p̄ + 9/(t + 9) (p − p̄)  after step t = 1, 2, …
+        p̄ ← p̄ + 19/(t + 19) (p − p̄)  after step t = 1, 2, …
 
-    That is an exponential moving average whose decay, t/(t + 9), rises with the steps, so that it looks back
-    over the last ninth of them. p̄ begins as the first parameters.
+    That is an exponential moving average whose decay, t/(t + 19), rises with the steps, so that it looks back
+    over the last twentieth of them. p̄ begins as the first parameters.
     """
 
     def __init__(self, parameters: Array, config: OptimizerConfig):
@@ -113,7 +113,7 @@ class Averaging:
         self.optimizer.step(gradients, learning_rate)
         average, scratch = self.state["average"], self._scratch
         np.subtract(self.parameters, average, out=scratch)
-        scratch *= 9 / (self.steps + 9)
+        scratch *= 19 / (self.steps + 19)
         average += scratch
 
 

@@ -132,6 +132,7 @@ def train_in(
     allow_changed_corpus: bool = False,
     progress: Progress | None = None,
     world: World | None = None,
+    seconds: float | None = None,
 ) -> Result:
     """Train in a folder that is held already, so that a text is encoded into it under its lock.
 
@@ -139,6 +140,7 @@ def train_in(
         folder: what its mode says stands for ``resume`` and ``overwrite`` of ``train``.
         save: the name of the save to resume from.
         world: the ranks of MPI that share the work, of which this one is the first.
+        seconds: as of ``Trainer``, for a new run.
 
     The rest is as in ``train``.
     """
@@ -148,7 +150,7 @@ def train_in(
             trainer = _resumed(folder, corpus, config, save, progress, allow_changed_corpus, world)
         else:
             config = choose_kernels(config)
-            trainer = _begun(folder, corpus, config, progress, world, init_from, keep_vocabulary)
+            trainer = _begun(folder, corpus, config, progress, world, init_from, keep_vocabulary, seconds)
         trainer.run(stop)
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
@@ -165,6 +167,7 @@ def _begun(
     world: World | None = None,
     init_from: str | Path | None = None,
     keep_vocabulary: bool = False,
+    seconds: float | None = None,
 ) -> Trainer:
     """A trainer at the first step of a new run."""
     other = None if init_from is None else load(init_from)
@@ -179,7 +182,7 @@ def _begun(
                 f"{len(dropped)} characters of {init_from} are not in this text and dropped: "
                 f"{named(dropped)}. `keep_vocabulary` keeps them"
             )
-    trainer = Trainer(folder, corpus, config, model, progress, world)
+    trainer = Trainer(folder, corpus, config, model, progress, world, seconds)
     start = None if init_from is None else InitFrom(run=path_from(folder.path, init_from))
     folder.begin(Note.of(folder.path, config, corpus, start), trainer.snapshot(), corpus)
     return trainer

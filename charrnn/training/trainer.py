@@ -21,7 +21,7 @@ from charrnn.config import SampleConfig, TrainConfig
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError, WorkerError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
-from charrnn.runs import RunFolder, RunState, Snapshot
+from charrnn.runs import Note, RunFolder, RunState, Snapshot
 from charrnn.signals import StopRequests
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Documents, Text
@@ -34,6 +34,7 @@ from charrnn.training.ranks import Ranks, say_how_rows_are_shared
 from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads
 from charrnn.training.world import World
 
+OFF_PLAN = 0.03  # of the planned steps: a run that has a time to keep ends that much earlier or later
 SAMPLE_LENGTH = 240
 SAMPLE_DOCUMENTS = 32  # at the most
 
@@ -80,7 +81,16 @@ class Trainer:
         model: CharRNN,
         progress: Progress,
         world: World | None = None,
+        seconds: float | None = None,
     ):
+        """A trainer at the first step.
+
+        Arguments:
+            world: the ranks of MPI that share the work, of which this one is the first.
+            seconds: that the run is to take, whatever number of steps that is; not for ``cosine``, which has
+                to know its last step.
+        """
+        self.seconds, self.noted = seconds, config
         self.folder, self.corpus, self.config, self.model = folder, corpus, config, model
         self.progress, self.world, self.ranks = progress, world, world.size if world else 1
         model.kernels = config.kernels
@@ -89,6 +99,7 @@ class Trainer:
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
+        self.planned_steps = self.total_steps
         self.optimizer = optim.make_optimizer(model.parameters.flat, config)
         self.average = model.at(self.optimizer.state["average"]) if config.average == "ema" else None
         self.carried = model.initial_state(self.streams.batch_size)  # (B, S)
@@ -144,6 +155,7 @@ class Trainer:
         while not self.finished:
             try:
                 step = self.train_step(shards)
+                self.keep_time()
                 score = self.validate(shards) if self.validation_due else None
             except DivergedError as error:
                 self.roll_back(error)
@@ -171,6 +183,19 @@ class Trainer:
     @property
     def out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.state.validations_since_best
+
+    def keep_time(self) -> None:
+        """Move the end to where the clock puts it, unless that is where it was planned to within 3 %."""
+        if self.seconds is None:
+            return
+        step, elapsed = self.state.step, self.clock.tick()
+        steps = step * self.seconds / elapsed
+        if abs(steps - self.planned_steps) <= OFF_PLAN * self.planned_steps:
+            steps = self.planned_steps
+        self.total_steps = max(step, round(steps))
+        if self.total_steps != self.config.max_steps:
+            changes = lasting(self.total_steps, len(self.streams))
+            self.config = self.config.model_copy(update=changes)
 
     @property
     def validation_due(self) -> bool:
@@ -291,6 +316,10 @@ class Trainer:
     def save(self) -> None:
         """Save the run."""
         self.folder.save(self.snapshot())
+        if self.config != self.noted:  # the clock has moved the end
+            note = Note.read(self.folder.path)
+            self.folder.write_note(note.model_copy(update={"settings": self.config}))
+            self.noted = self.config
         self.clock.saved = self.clock.time
 
     def snapshot(self) -> Snapshot:
@@ -415,6 +444,11 @@ def windows(train: Text, config: TrainConfig) -> Streams | ShuffledWindows:
     if config.stateless:
         return ShuffledWindows(train, config.batch_size, config.seq_length, config.seed)
     return Streams(train, config.batch_size, config.seq_length)
+
+
+def lasting(steps: int, steps_per_epoch: int) -> dict[str, int]:
+    """The settings by which a run takes so many steps."""
+    return {"max_steps": steps, "epochs": math.ceil(steps / steps_per_epoch)}
 
 
 def recompute_every(model: CharRNN, config: TrainConfig, batch_size: int, say: Callable[[str], Any]) -> int:

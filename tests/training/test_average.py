@@ -33,7 +33,7 @@ def test_it_is_the_weighted_mean_of_where_the_parameters_have_been(name):
         optimizer.step(rng.normal(size=7), 0.1)
         path.append(p.copy())
         weights = np.array(
-            [9 / (s + 9) * np.prod([r / (r + 9) for r in range(s + 1, t + 1)]) for s in range(t + 1)]
+            [19 / (s + 19) * np.prod([r / (r + 19) for r in range(s + 1, t + 1)]) for s in range(t + 1)]
         )
         assert weights.sum() == pytest.approx(1)
         np.testing.assert_allclose(optimizer.state["average"], weights @ np.array(path), rtol=1e-12)
