@@ -62,6 +62,7 @@ class Clock:
 
     def __init__(self, elapsed: float):
         self.time = self.logged = self.saved = time.monotonic()
+        self.validating = 0.0  # what the last validation took
         self._began = self.time - elapsed
 
     def tick(self) -> float:
@@ -138,9 +139,9 @@ class Trainer:
                 self.progress.compiling(True)
                 compile_kernels(self.config)
                 self.progress.compiling(False)
-            self.clock = Clock(self.state.elapsed)
             # what overflows is for the guard to find
             with self.shards(stop) as shards, np.errstate(over="ignore", invalid="ignore"):
+                self.clock = Clock(self.state.elapsed)
                 self.loop(shards, stop)
         except WorkerError as error:
             if not stop.signal:
@@ -189,7 +190,7 @@ class Trainer:
         if self.seconds is None:
             return
         step, elapsed = self.state.step, self.clock.tick()
-        steps = step * self.seconds / elapsed
+        steps = step * (self.seconds - self.clock.validating) / elapsed  # the last one is still to come
         if abs(steps - self.planned_steps) <= OFF_PLAN * self.planned_steps:
             steps = self.planned_steps
         self.total_steps = max(step, round(steps))
@@ -264,11 +265,13 @@ class Trainer:
         state = self.state
         if len(self.parts.val) < 2:
             return None
+        began = time.monotonic()
         val_loss = evaluate(self.model, self.parts.val, shards.scorer).loss
         self.guard.check_validation(state, val_loss)
         average_val_loss = None
         if self.average:
             average_val_loss = evaluate(self.average, self.parts.val, shards.scorer).loss
+        self.clock.validating = time.monotonic() - began
         averaged = average_val_loss is not None and average_val_loss < val_loss
         val_loss = min(val_loss, average_val_loss or math.inf)
         best = state.best_val_loss is None or val_loss < state.best_val_loss

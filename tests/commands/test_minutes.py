@@ -1,7 +1,6 @@
 """``charrnn train --minutes``: the line it prints is the command that repeats the run."""
 
 import io
-import json
 import re
 import subprocess
 import sys
@@ -65,12 +64,7 @@ def test_the_line_repeats_the_run(cli, text, tmp_path, flags):
     assert again.code == 0, again.err
     assert "chosen" not in again.out
     assert_same_run(tmp_path / "one", tmp_path / "two")
-    if "cosine" in flags:
-        assert len(said) == 1
-        assert "the clock will not move it" in first.out
-    else:
-        last = (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()[-1]
-        assert json.loads(last)["elapsed"] == pytest.approx(SECONDS, abs=0.3)
+    assert ("the clock will not move it" in first.out) == ("cosine" in flags)
 
 
 def test_a_run_that_is_measured_is_a_run(cli, text, tmp_path):
