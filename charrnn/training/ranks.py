@@ -126,11 +126,16 @@ class Ranks:
     def scorer(self, model: CharRNN, rows: int, T: int) -> Scoring:
         """Score a text as ``evaluation.scorer`` does, each rank some of the rows.
 
+        Arguments:
+            model: that which is trained; or another for the average of its weights, which each rank keeps.
+
         Raises:
             WorkerError: a rank no longer has the same weights.
         """
         parts = cut(rows, self._world.size)
-        sums = self._world.share("scorer", [(p.stop - p.start, T) for p in parts], self._rank.scorer)
+        averaged = model is not self._model
+        words = [(p.stop - p.start, T, averaged) for p in parts]
+        sums = self._world.share("scorer", words, self._rank.scorer)
         for rank, found in enumerate(sums):
             if found != sums[0]:
                 raise WorkerError(
@@ -246,10 +251,14 @@ class Rank:
         for array in (self._model.parameters.flat, *self._optimizer.state.values()):
             self._world.comm.Bcast(array)
 
-    def scorer(self, rows: int, T: int) -> int:
-        """Begin to score a text, of which these are so many rows. Returns: a sum of the weights' bits."""
-        self._score = self._shards.scorer(self._model, rows, T) if rows else None
-        return zlib.crc32(self._model.parameters.flat.data)
+    def scorer(self, rows: int, T: int, averaged: bool) -> int:
+        """Begin to score a text, of which these are so many rows, with the weights or their average.
+
+        Returns: a sum of the bits of these weights.
+        """
+        model = self._model.at(self._optimizer.state["average"]) if averaged else self._model
+        self._score = self._shards.scorer(model, rows, T) if rows else None
+        return zlib.crc32(model.parameters.flat.data)
 
     def score(self, piece: Piece) -> tuple[float, int]:
         """Score the next piece of it. Returns: nats, hits."""
@@ -305,5 +314,5 @@ def follower(
     model.kernels = kernels
     if kernels == "numba":
         compile_kernels(model_config)
-    optimizer = optim.OPTIMIZERS[config.optimizer](model.parameters.flat, config)
+    optimizer = optim.make_optimizer(model.parameters.flat, config)
     return Rank(world, model, optimizer, config, plan, share)

@@ -87,6 +87,7 @@ FORMS = {
     "lstm, dropout": (2, ["--cell", "lstm", "--num-layers", 2, "--dropout", 0.3, "--embedding-size", 5]),
     "segments": (3, ["--recompute-every", 5, "--dropout", 0.3]),
     "sgd, plateau": (2, ["--optimizer", "sgd", "--clip-value", 0.01, "--schedule", "plateau"]),
+    "average": (3, ["--average", "ema", "--schedule", "constant"]),
     "double": (2, ["--dtype", "float64", "--batch-size", 3]),
 }
 
