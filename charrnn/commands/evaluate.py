@@ -28,7 +28,8 @@ from charrnn.config import CorpusConfig, TextConfig, flag
 from charrnn.display import visible
 from charrnn.errors import ConfigError, RunError
 from charrnn.measures.baselines import baselines
-from charrnn.measures.evaluation import Score, evaluate, losses
+from charrnn.measures.dynamic import evaluate_dynamic
+from charrnn.measures.evaluation import Evaluation, Score, evaluate, losses
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, find_save, load, read_note
 from charrnn.text.corpus import Corpus
@@ -50,6 +51,12 @@ class EvalSettings(TextConfig, SavedConfig):
         default=None,
         description="score each line or document by itself, from a state of zeros, or print what each "
         "character costs",
+    )
+    dynamic: float | None = Field(
+        default=None,
+        gt=0,
+        description="score it also while the network goes on learning on it, at this learning rate, from "
+        "each 20 characters once they are scored",
     )
 
 
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     file = find_save(args.run, config.which)
     model, folder = load(file), file.parent
     note = read_note(folder)
-    check_by(config.by, note.corpus.documents, baselines=args.baselines)
+    check_by(config, note.corpus.documents, baselines=args.baselines)
     own = corpus = text_to_score(args, folder, note.corpus, model.vocabulary)
     if args.corpus and args.baselines:
         remedy = "Leave out --baselines, or name it: "
@@ -99,34 +106,52 @@ def run(args: argparse.Namespace) -> int:
         print_scores(model, parts[split], config.by, as_json=args.json)
         return 0
     score = evaluate(model, parts[split])
+    learning = None if config.dynamic is None else evaluate_dynamic(model, parts[split], config.dynamic)
     counted: dict[str, float] = {}
     if args.baselines:
         learned = own.parts(note.settings).train
         counted = baselines(learned, parts[split], len(model.vocabulary))
     if args.json:
-        report = {"run": str(folder), "corpus": corpus.name, "split": split, **asdict(score)}
-        if score.documents:
-            report["nats_per_document"] = score.nats_per_document
-        else:
-            del report["documents"]
-        perplexity = None if math.isinf(score.perplexity) else score.perplexity  # JSON has no infinity
-        report |= {"bits_per_char": score.bits_per_char, "perplexity": perplexity}
+        report = {"run": str(folder), "corpus": corpus.name, "split": split, **in_json(score)}
+        if learning is not None:
+            report["dynamic"] = {"learning_rate": config.dynamic, "loss": learning}
         report |= dropped_in(corpus.found) if corpus.found and args.corpus and args.ignore_unknown else {}
         print(json.dumps(report | ({"baselines": counted} if args.baselines else {})))
         return 0
-    each = (
-        f"; {score.documents:,} documents, {score.nats_per_document:.4f} nats each" if score.documents else ""
-    )
-    say(
-        f"{corpus.name}, {split}, {score.characters:,} characters: {score.loss:.4f} nats "
-        f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
-        f"accuracy {score.accuracy:.2%}{each}"
-    )
+    print_score(f"{corpus.name}, {split}", score)
+    if learning is not None:
+        say(
+            f"dynamic, learning on the text once it is scored, at a rate of {config.dynamic:g}: "
+            f"{learning:.4f} nats ({learning / math.log(2):.4f} bits) per character"
+        )
     if counted:
         say(f"to beat, counted on the training part of the text of the run, {own.name}:")
     for name, loss in counted.items():
         print(f"{name:8}{loss:7.4f} nats ({loss / math.log(2):.4f} bits)")
     return 0
+
+
+def in_json(score: Evaluation) -> dict[str, Any]:
+    """A score for JSON, which has no infinity."""
+    report: dict[str, Any] = asdict(score)
+    if score.documents:
+        report["nats_per_document"] = score.nats_per_document
+    else:
+        del report["documents"]
+    perplexity = None if math.isinf(score.perplexity) else score.perplexity
+    return report | {"bits_per_char": score.bits_per_char, "perplexity": perplexity}
+
+
+def print_score(what: str, score: Evaluation) -> None:
+    """Print a score in a line."""
+    each = (
+        f"; {score.documents:,} documents, {score.nats_per_document:.4f} nats each" if score.documents else ""
+    )
+    say(
+        f"{what}, {score.characters:,} characters: {score.loss:.4f} nats "
+        f"({score.bits_per_char:.4f} bits) per character, perplexity {score.perplexity:.3f}, "
+        f"accuracy {score.accuracy:.2%}{each}"
+    )
 
 
 def text_to_score(args: argparse.Namespace, folder: Path, kept: CorpusNote, vocabulary: Vocabulary) -> Corpus:
@@ -143,12 +168,14 @@ def text_to_score(args: argparse.Namespace, folder: Path, kept: CorpusNote, voca
     return text_of_run(folder, kept, remedy, vocabulary=vocabulary)
 
 
-def check_by(by: str | None, documents: str, *, baselines: bool) -> None:
-    """Refuse a --by that cannot be for a run that reads its text by ``documents``."""
+def check_by(config: EvalSettings, documents: str, *, baselines: bool) -> None:
+    """Refuse a --by that cannot be for a run that reads its text by ``documents``, and what has no effect."""
+    by = config.by
     if by == "document" and not documents:
         raise ConfigError("--by document: this run was trained without --documents. See --by line")
-    if by and baselines:
-        raise ConfigError(f"--baselines has no effect with --by {by}: leave one of them out")
+    for name, is_given in {"--baselines": baselines, "--dynamic": config.dynamic is not None}.items():
+        if by and is_given:
+            raise ConfigError(f"{name} has no effect with --by {by}: leave one of them out")
 
 
 def print_scores(model: CharRNN, text: Text, by: str, *, as_json: bool) -> None:

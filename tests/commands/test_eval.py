@@ -90,10 +90,30 @@ def test_scores_by_line_and_by_character(cli, run_folder, tmp_path):
     assert sum(row["nats"] for row in rows) == pytest.approx(whole["loss"] * whole["characters"], rel=1e-5)
 
 
+def test_a_dynamic_score_stands_beside_the_static_one_and_changes_nothing(cli, run_folder):
+    before = {path: path.read_bytes() for path in run_folder.iterdir() if path.is_file()}
+    static, both = (cli("eval", run_folder, *words).out for words in ([], ["--dynamic", 0.1]))
+    assert both.startswith(static)
+    assert re.fullmatch(
+        r"dynamic, learning on the text once it is scored, at a rate of 0.1: \d\.\d{4} nats "
+        r"\(\d\.\d{4} bits\) per character\n",
+        both.removeprefix(static),
+    )
+    found = json.loads(cli("eval", run_folder, "--dynamic", 0.1, "--json").out)
+    plain = json.loads(cli("eval", run_folder, "--json").out)
+    assert found.pop("dynamic") == {"learning_rate": 0.1, "loss": pytest.approx(plain["loss"], abs=0.1)}
+    assert found == plain
+    assert before == {path: path.read_bytes() for path in run_folder.iterdir() if path.is_file()}
+
+
 def test_scores_that_cannot_be_printed(cli, run_folder):
     for words, message in [
         (["--by", "line", "--baselines"], "--baselines has no effect with --by line"),
         (["--by", "word"], "--by word: should be"),
+        (["--by", "line", "--dynamic", 0.1], "--dynamic has no effect with --by line"),
+        (["--dynamic", 0], "--dynamic 0: should be greater than 0"),
+        (["--dynamic", "nan"], "--dynamic nan: should be a finite number"),
+        (["--dynamic", 1e38], "--dynamic 1e+38: the loss is no longer finite after"),
     ]:
         outcome = cli("eval", run_folder, *words)
         assert (outcome.code, outcome.out) == (2, "")
