@@ -2,12 +2,12 @@
 
 Found by trials that tests/benchmarks/README.md lists, with what was tried and lost:
 
-- Two layers of GRU on an embedding beat one layer and the other cells in the same time. Small windows and
-  batches cost a tenth of the speed and make four times the steps.
+- Two layers of GRU on an embedding beat one layer and the other cells in the same time.
+- Small windows and batches cost a tenth of the speed and make more steps, which a short run is short of.
 - A constant rate with an average of the weights beats a cosine; and since it does not need to know the last
   step, the clock can say which that is.
 - The largest network wins that can still read the text some 25 times in that time, fewer times if it is long.
-- The oftener a text is read, the more dropout it takes.
+- The oftener a text is read by a network that is large for it, the more dropout it takes.
 """
 
 from math import ceil
@@ -22,13 +22,16 @@ from charrnn.training.shards import can_start_workers, choose_threads
 from charrnn.training.trainer import lasting, windows
 from charrnn.training.world import World
 
-NETWORK = {"cell": "gru", "num_layers": 2}
+NETWORK = {"cell": "gru", "num_layers": 2, "embedding_size": 32}
+MANY, NETWORK_OF_MANY = 500, {"cell": "gru", "num_layers": 1, "embedding_size": 128}  # of so many characters
 TRAINING = {"learning_rate": 3e-3, "schedule": "constant", "average": "ema"}
-SIZES = 64, 96, 128, 160, 192, 256, 320, 384, 512  # hidden sizes to choose from
+SIZES, SIZES_OF_MANY = (64, 96, 128, 160, 192, 256, 320, 384, 512), (256,)  # hidden sizes to choose from
+WINDOWS, MOST_WINDOWS = {2e7: (32, 32), 4e7: (64, 32)}, (64, 64)  # T and B by the characters trained on
 MOST_WEIGHTS = 10  # for each character of the text
-DROPOUT = {5: 0.1, 12: 0.2, 50: 0.3, 100: 0.4}  # by how many times the text is read, up to there
-MOST_DROPOUT = 0.5  # if it is read more often
+DROPOUT = {1: 0.0, 4: 0.1, 16: 0.2, 64: 0.3, 256: 0.4}  # by weights for each character, times its readings
+MOST_DROPOUT = 0.5  # for more
 VALIDATIONS, VALIDATING = 25, 0.1  # in a run, and the part of the time for them, at the most
+LARGEST = 128  # T and B of a measurement
 TOO_OFTEN = 200  # times through a text, from which on more text would teach more than more time
 
 
@@ -37,12 +40,12 @@ def epochs_wanted(n: int) -> float:
     return float(25 * min(1, 5e5 / n) ** 0.6)
 
 
-def windows_of(train: Text) -> dict[str, int]:
-    """T and B for a training part."""
-    n = len(train)
-    short = isinstance(train, Documents) and n < 64 * train.count
-    T = max(1, min(32 if short else 64, n // 8))
-    return {"seq_length": T, "batch_size": max(1, min(32, n // (4 * T)))}
+def windows_of(train: Text, characters: float) -> dict[str, int]:
+    """T and B to train on so many characters, the text as often as that takes."""
+    n, short = len(train), isinstance(train, Documents) and len(train) < 64 * train.count
+    T, B = next((sizes for most, sizes in WINDOWS.items() if characters < most), MOST_WINDOWS)
+    T = max(1, min(32 if short else T, n // 8))
+    return {"seq_length": T, "batch_size": max(1, min(B, n // (4 * T)))}
 
 
 def choose(
@@ -65,17 +68,19 @@ def choose(
 
     train, V = corpus.parts(config).train, len(corpus.vocabulary)
     n = len(train)
-    config = updated(**NETWORK, **TRAINING, **windows_of(train), embedding_size=32 if V < 500 else 128)
-    config = updated(hidden_size=SIZES[2])
+    form, sizes = (NETWORK, SIZES) if V < MANY else (NETWORK_OF_MANY, SIZES_OF_MANY)
+    config = updated(**form, **TRAINING, **windows_of(train, 0), hidden_size=128)
+    windows(train, config)  # a text that is too short for what was given is refused before any measurement
     gflops = measured(config, corpus, 0.3, world).gflops
-    for size in reversed(SIZES):
+    for size in reversed(sizes):
         config = updated(hidden_size=size)
         network = Network(config, V)
         epochs = seconds * gflops * 1e9 / operations(network, 1, 1) / n
-        if epochs >= epochs_wanted(n) and network.parameters.flat.size <= MOST_WEIGHTS * n:
+        per_character = network.parameters.flat.size / n
+        if epochs >= epochs_wanted(n) and per_character <= MOST_WEIGHTS:
             break
-    rates = [rate for most, rate in DROPOUT.items() if epochs < most]
-    config = updated(dropout=[*rates, MOST_DROPOUT][0])
+    rates = [rate for most, rate in DROPOUT.items() if epochs * per_character < most]
+    config = updated(dropout=[*rates, MOST_DROPOUT][0], **windows_of(train, epochs * n))
     speed = measured(config, corpus, 0.7, world).chars_per_second
     scored = 1.5 * speed  # characters a second: forward only, but the average too
     fraction = float(f"{min(0.05, VALIDATING * seconds * scored / n):.2g}")
@@ -90,9 +95,12 @@ def choose(
 
 
 def measured(config: TrainConfig, corpus: Corpus, seconds: float, world: World | None) -> Point:
-    """How fast this machine trains such a network, measured for so many seconds."""
-    B, cores = config.batch_size // (world.size if world else 1), world.cores if world else None
-    threads = choose_threads(config.threads, B, config.hidden_size, cores) if can_start_workers() else 1
+    """How fast this machine trains such a network, in windows that are not too large to measure soon."""
+    T, B = min(config.seq_length, LARGEST), min(config.batch_size, LARGEST)
+    ranks, cores = (world.size, world.cores) if world else (1, None)
+    threads = (
+        choose_threads(config.threads, B // ranks, config.hidden_size, cores) if can_start_workers() else 1
+    )
     fields = BenchConfig.model_fields.keys() & TrainConfig.model_fields.keys() - {"threads"}
-    bench = BenchConfig(**config.model_dump(include=fields), seconds=seconds)
-    return measure(bench, corpus.vocabulary, threads, config.batch_size, 1.0, world)
+    bench = BenchConfig(**config.model_dump(include=fields) | {"seq_length": T}, seconds=seconds)
+    return measure(bench, corpus.vocabulary, threads, B, 1.0, world)

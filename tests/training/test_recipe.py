@@ -73,10 +73,11 @@ def test_parts_of_ones_own_have_no_fraction(steady, tmp_path):
     assert config.val_fraction == config.test_fraction == 0.05  # as it is by default
 
 
-def test_short_documents_get_short_windows(steady):
-    names = charrnn.Corpus.from_documents(["anna", "bert", "carla"] * 500, separator="line")
-    assert chosen(names, 10).seq_length == 32
-    assert chosen(text(20_000), 10).seq_length == 64
+def test_a_short_run_gets_small_windows_and_short_documents_too(steady):
+    sizes = [chosen(text(200_000), seconds) for seconds in (1, 30, 1_000_000)]
+    assert [config.seq_length * config.batch_size for config in sizes] == [32 * 32, 32 * 32, 64 * 64]
+    names = charrnn.Corpus.from_documents(["anna", "bert", "carla"] * 5000, separator="line")
+    assert chosen(names, 1_000_000).seq_length == 32
 
 
 class Timed(charrnn.Progress):
