@@ -37,6 +37,7 @@ MEANT_FOR = {
 # What a field was called by an earlier version; config files and config.json of that time still say so.
 RENAMED = {"checkpoint_every": "recompute_every"}
 
+LONG_TEXT = 60_000  # characters, from where on numba has drawn a text before NumPy
 # What runs that note no kernels were trained with.
 BEFORE_KERNELS = {"kernels": "numpy"}
 
@@ -391,6 +392,7 @@ class SampleSettings(TypedDict, total=False):
     stop: str | tuple[str, ...] | list[str]
     forbid: str
     seed: int | None
+    kernels: Literal["auto", "numpy", "numba"]
 
 
 class SampleConfig(Settings):
@@ -411,6 +413,11 @@ class SampleConfig(Settings):
     )
     forbid: str = Field(default="", description="characters that are never drawn")
     seed: Seed | None = Field(default=None, description="same seed, same text (default: another each time)")
+    kernels: Literal["auto", "numpy", "numba"] = Field(
+        default="auto",
+        description="one text is drawn by numpy, or faster by numba, which takes a second to load; auto "
+        f"takes numba from {LONG_TEXT:,} characters on, where it is installed",
+    )
 
 
 class DeriveConfig(Settings):

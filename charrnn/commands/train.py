@@ -35,13 +35,13 @@ from charrnn.errors import ConfigError, Interrupted
 from charrnn.files import read_small
 from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines
+from charrnn.model.kernels import choose_kernels
 from charrnn.model.sampling import generators
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.training import Result, train_in
 from charrnn.training.bar import Bar
-from charrnn.training.kernels import choose_kernels
 from charrnn.training.shards import within_cores
 from charrnn.training.world import World
 

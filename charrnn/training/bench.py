@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import BenchConfig, TrainConfig
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.kernels import choose_kernels, compile_kernels
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
-from charrnn.training.kernels import choose_kernels, compile_kernels
 from charrnn.training.shards import Shards, available_cores, can_start_workers
 
 PEAK_SIZE = 2048  # rows and columns: 17 GFLOP
