@@ -2,8 +2,9 @@
 
     python tests/benchmarks/sample_speed.py [--rounds 7]
 
-One text is drawn by NumPy and by the loop that numba compiles; 64 by NumPy. All sides draw at temperature 1 from an untrained network over 65 characters. PyTorch runs torch.nn.RNN one
-step at a time under inference_mode with torch.multinomial, with one thread and with all; its best stands.
+One text is drawn by NumPy and by the loop that numba compiles, 64 by NumPy. All sides draw at temperature 1
+from an untrained network over 65 characters. PyTorch runs torch.nn.RNN one step at a time under
+inference_mode with torch.multinomial, with one thread and with all; its best stands.
 """
 
 import argparse
