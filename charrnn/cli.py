@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.commands import COMMANDS
-from charrnn.commands.flags import Parser, kebab
+from charrnn.commands.parser import Parser, kebab
 from charrnn.commands.terminal import as_typed, program, warn
 from charrnn.display import shown
 from charrnn.errors import CharRNNError, Interrupted

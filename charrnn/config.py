@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from charrnn.errors import ConfigError, brief
+from charrnn.errors import ConfigError, brief, setting
 from charrnn.files import file_name
 from charrnn.layers import CELLS
 
@@ -67,16 +67,6 @@ FIXED_ON_RESUME = (
     "shuffle_documents",
     "seed",
 )
-
-
-def flag(name: str) -> str:
-    """The flag of a field: hidden_size is --hidden-size."""
-    return "--" + name.replace("_", "-")
-
-
-def setting(name: str) -> str:
-    """A field in a message: `hidden_size`, which the command line shows as its flag."""
-    return f"`{name}`"
 
 
 class Settings(BaseModel):

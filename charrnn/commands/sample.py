@@ -32,8 +32,8 @@ from charrnn.commands.texts import (
     separator_of,
     training_part,
 )
-from charrnn.config import Positive, SampleConfig, setting
-from charrnn.errors import TextError
+from charrnn.config import Positive, SampleConfig
+from charrnn.errors import TextError, setting
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import Sample, generators

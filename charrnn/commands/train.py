@@ -29,9 +29,9 @@ from charrnn.commands.texts import (
     text_of_run,
     text_to_train_on,
 )
-from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig, flag
+from charrnn.config import CacheConfig, CorpusConfig, GradcheckConfig, TrainConfig
 from charrnn.display import framed, shown
-from charrnn.errors import ConfigError, Interrupted
+from charrnn.errors import ConfigError, Interrupted, flag
 from charrnn.files import read_small
 from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines

@@ -9,8 +9,8 @@ from typing import Any, AnyStr, Self, Unpack, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from charrnn.config import ModelConfig, SampleConfig, SampleSettings, setting
-from charrnn.errors import CharRNNError, ConfigError, RunError, TextError, brief, check_type
+from charrnn.config import ModelConfig, SampleConfig, SampleSettings
+from charrnn.errors import CharRNNError, ConfigError, RunError, TextError, brief, check_type, setting
 from charrnn.layers import Array
 from charrnn.model import segments
 from charrnn.model.initial import draw_weights

@@ -5,8 +5,8 @@ from typing import TypeVar
 import numpy as np
 
 from charrnn import layers
-from charrnn.config import LONG_TEXT, ModelConfig, SampleConfig, WindowConfig, setting
-from charrnn.errors import ConfigError
+from charrnn.config import LONG_TEXT, ModelConfig, SampleConfig, WindowConfig
+from charrnn.errors import ConfigError, setting
 from charrnn.model.network import Network
 
 S = TypeVar("S", bound=WindowConfig)

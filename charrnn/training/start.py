@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
-from charrnn.errors import ArgumentError, ConfigError, RunError, check_type
+from charrnn.config import FIXED_ON_RESUME, TrainConfig
+from charrnn.errors import ArgumentError, ConfigError, RunError, check_type, setting
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.kernels import choose_kernels
