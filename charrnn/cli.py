@@ -56,7 +56,7 @@ def run(argv: Sequence[str], world: "World | None" = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     args.world = world
-    if world and args.command not in ("train", None):
+    if world and args.command not in ("train", "bench", None):
         warn(f"{world.size} ranks were started, of which charrnn {args.command} uses one")
     try:
         with too_big_is_no_memory():

@@ -62,6 +62,7 @@ FIXED_ON_RESUME = (
     "stateless",
     "optimizer",
     "momentum",
+    "average",
     "val_fraction",
     "test_fraction",
     "shuffle_documents",
@@ -270,6 +271,11 @@ class OptimizerConfig(Settings):
     )
     plateau_factor: float = Field(
         default=0.5, gt=0, lt=1, description="plateau: factor on the rate each time it falls"
+    )
+    average: Literal["none", "ema"] = Field(
+        default="none",
+        description="ema also validates an average of the weights, over the last ninth or so of the steps, "
+        "and keeps it as the best network where it is; none does not",
     )
     clip_norm: float = Field(
         default=1.0, ge=0, description="longest gradient vector, over all parameters; 0 is off"

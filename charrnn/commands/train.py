@@ -266,7 +266,8 @@ def say_result(result: Result, config: TrainConfig, separator: str, *, raw: bool
     for name, loss in (("best validation", result.best_val_loss), ("test", result.test_loss)):
         if loss is not None:
             say(f"{name:15}  {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character")
-    say(f"{result.steps:,} steps in {result.elapsed:.0f} s")
+    averaged = ", best with the average of the weights" if result.averaged else ""
+    say(f"{result.steps:,} steps in {result.elapsed:.0f} s{averaged}")
     if separator:
         rngs = list(islice(generators(config.seed), AT_ONCE))
         sample = result.model.sample_documents(separator, SAMPLED, rngs)

@@ -43,8 +43,12 @@ class Network:
 
     def like(self, dtype: DTypeLike | None = None) -> Self:
         """A network of zeros of the same form, in another precision if one is given."""
+        return self.at(np.zeros(self.parameters.flat.shape, dtype or self.dtype))
+
+    def at(self, flat: Array) -> Self:
+        """A network of the same form whose parameters are views of ``flat`` (P,)."""
         other = copy.copy(self)
-        other.parameters = Parameters(self.parameters.shapes, dtype or self.dtype)
+        other.parameters = Parameters(self.parameters.shapes, flat=flat)
         return other
 
     @property

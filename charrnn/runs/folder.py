@@ -263,7 +263,7 @@ class RunFolder:
         self._write(LAST, snapshot.arrays())
         self._last = state.step, state.rollback_step
         if state.best_step == state.step:
-            self._write_best(snapshot.model, state.step)
+            self._write_best(snapshot.best, state.step)
         self._lock.check()
         for step, path in step_files(self.path).items():
             if step not in needed or step >= state.step:
@@ -332,7 +332,7 @@ class RunFolder:
             return None
         with suppress(RunError):
             file = self.path / LAST if step == state.step else step_file(self.path, step)
-            self._write_best(CharRNN.from_arrays(read_arrays(file), file), step)
+            self._write_best(Snapshot.read(file).best, step)
             return None
         if found is None:
             state.best_val_loss = state.best_step = None

@@ -43,6 +43,7 @@ class RunState(BaseModel):
     smoothed_loss: Loss | None = None
     best_val_loss: Loss | None = None
     best_step: Count | None = None
+    best_averaged: bool = False  # it was the average of the weights that was best
     validations_since_best: Count = 0
     plateaus: Count = 0  # how often the learning rate has fallen, by the schedule of that name
     validations_on_plateau: Count = 0  # without improvement, since the best one or since it last fell
@@ -117,6 +118,21 @@ class Snapshot:
         if self.settings is not None:
             arrays["settings"] = np.array(self.settings.model_dump_json())
         return arrays
+
+    @property
+    def best(self) -> CharRNN:
+        """The network whose validation at this step was the best: the model, or the average of its weights.
+
+        Raises:
+            RunError: the average is missing or damaged.
+        """
+        if not self.state.best_averaged:
+            return self.model
+        average, p = self.optimizer.get("average"), self.model.parameters.flat
+        if average is None or (average.shape, average.dtype) != (p.shape, p.dtype):
+            found = "missing" if average is None else f"{average.dtype} {average.shape}"
+            raise RunError(f"{self.path}: optimizer.average is {found}, expected {p.dtype} {p.shape}")
+        return self.model.at(average)
 
     def copy(self) -> Self:
         """The same, apart from the run, whose arrays and numbers go on changing."""

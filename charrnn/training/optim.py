@@ -86,7 +86,44 @@ class Adam:
         self.parameters -= scratch
 
 
+class Averaging:
+    """An optimiser, and an average of the parameters that it moves (Polyak & Juditsky 1992).
+
+        p̄ ← p̄ + 9/(t + 9) (p − p̄)  after step t = 1, 2, …
+
+    That is an exponential moving average whose decay, t/(t + 9), rises with the steps, so that it looks back
+    over the last ninth of them. p̄ begins as the first parameters.
+    """
+
+    def __init__(self, parameters: Array, config: OptimizerConfig):
+        self.parameters = parameters
+        self.optimizer = optimizer = OPTIMIZERS[config.optimizer](parameters, config)
+        self.state = optimizer.state | {"average": parameters.copy()}
+        self._scratch = np.empty_like(parameters)
+
+    @property
+    def steps(self) -> int:
+        return self.optimizer.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.optimizer.steps = steps
+
+    def step(self, gradients: Array, learning_rate: float) -> None:
+        self.optimizer.step(gradients, learning_rate)
+        average, scratch = self.state["average"], self._scratch
+        np.subtract(self.parameters, average, out=scratch)
+        scratch *= 9 / (self.steps + 9)
+        average += scratch
+
+
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+
+
+def make_optimizer(parameters: Array, config: OptimizerConfig) -> Optimizer:
+    """The optimiser that the settings describe, for parameters (P,), which it moves in place."""
+    kind = Averaging if config.average == "ema" else OPTIMIZERS[config.optimizer]
+    return kind(parameters, config)
 
 
 def clip_by_value(gradients: Array, limit: float) -> None:

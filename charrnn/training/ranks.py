@@ -16,16 +16,17 @@ and takes the optimiser's step by itself, by the norm and the learning rate that
 """
 
 import signal
+import time
 import traceback
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 import numpy as np
 
 from charrnn.config import ModelConfig, OptimizerConfig, WindowConfig
-from charrnn.errors import CharRNNError, WorkerError
+from charrnn.errors import CharRNNError, ConfigError, WorkerError
 from charrnn.layers import Array
 from charrnn.measures.evaluation import Piece, Scoring
 from charrnn.model import CharRNN
@@ -93,26 +94,48 @@ class Ranks:
         rho: Array | None = None,
     ) -> tuple[float, Array, Array]:
         """As that of ``Shards``; every rank then has the gradients."""
-        narrow = self._model.vocabulary.dtype
-        inputs, targets = inputs.astype(narrow), targets.astype(narrow)
-        windows = [
-            (inputs[:, r], targets[:, r], state[r], seed, None if rho is None else rho[:, r])
-            for r in self._rows
-        ]
+        windows = self._windows(inputs, targets, state, seed, rho)
         answers = self._world.share("window", windows, self._rank.window)
         loss = 0.0
         for share, (own, _) in zip(self._shares, answers, strict=True):
             loss += share * own
         return loss, self._rank.gradients, np.concatenate([after for _, after in answers])
 
+    def sum_alone(self, inputs: Array, targets: Array, state: Array) -> tuple[float, float]:
+        """Send and sum what a step does, without its arithmetic.
+
+        Returns: the seconds of the sum, on the slowest rank, and those of the words and answers around it.
+        """
+        began = time.perf_counter()
+        windows = self._windows(inputs, targets, state, (), None)
+        answers = self._world.share("sum_alone", windows, self._rank.sum_alone)
+        seconds: float = max(own for own, _ in answers)
+        return seconds, time.perf_counter() - began - seconds
+
+    def _windows(
+        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int], rho: Array | None
+    ) -> list[tuple[Any, ...]]:
+        """What each rank is sent of a window."""
+        narrow = self._model.vocabulary.dtype
+        inputs, targets = inputs.astype(narrow), targets.astype(narrow)
+        return [
+            (inputs[:, r], targets[:, r], state[r], seed, None if rho is None else rho[:, r])
+            for r in self._rows
+        ]
+
     def scorer(self, model: CharRNN, rows: int, T: int) -> Scoring:
         """Score a text as ``evaluation.scorer`` does, each rank some of the rows.
+
+        Arguments:
+            model: that which is trained; or another for the average of its weights, which each rank keeps.
 
         Raises:
             WorkerError: a rank no longer has the same weights.
         """
         parts = cut(rows, self._world.size)
-        sums = self._world.share("scorer", [(p.stop - p.start, T) for p in parts], self._rank.scorer)
+        averaged = model is not self._model
+        words = [(p.stop - p.start, T, averaged) for p in parts]
+        sums = self._world.share("scorer", words, self._rank.scorer)
         for rank, found in enumerate(sums):
             if found != sums[0]:
                 raise WorkerError(
@@ -135,6 +158,24 @@ class Ranks:
     def send_weights(self) -> None:
         """The parameters and the optimiser's vectors have been replaced."""
         self._world.share("weights", [(self._optimizer.steps,)] * self._world.size, self._rank.weights)
+
+
+def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) -> None:
+    """Say so if some ranks have more rows than others.
+
+    Raises:
+        ConfigError: some would have none.
+    """
+    if ranks > rows:
+        raise ConfigError(
+            f"`batch_size` {rows}: {ranks} ranks share its rows, so some would have none. Raise it, or start "
+            f"{rows} ranks at most"
+        )
+    if rows % ranks:
+        say(
+            f"`batch_size` {rows}: {ranks} ranks have {rows // ranks} or {rows // ranks + 1} rows each, and "
+            "wait for those with more"
+        )
 
 
 class Rank:
@@ -184,6 +225,14 @@ class Rank:
             self.gradients *= self._share
             self._sum()
 
+    def sum_alone(self, *window: Any) -> tuple[float, Array]:
+        """Sum gradients of zeros. Returns: the seconds it took, and the state as it came."""
+        self.gradients[...] = 0  # others would double with each sum
+        self._world.meet()
+        began = time.perf_counter()
+        self._sum()
+        return time.perf_counter() - began, window[2]
+
     def _sum(self) -> None:
         comm, parts = self._world.comm, self._parts
         self._world.meet()
@@ -203,10 +252,14 @@ class Rank:
         for array in (self._model.parameters.flat, *self._optimizer.state.values()):
             self._world.comm.Bcast(array)
 
-    def scorer(self, rows: int, T: int) -> int:
-        """Begin to score a text, of which these are so many rows. Returns: a sum of the weights' bits."""
-        self._score = self._shards.scorer(self._model, rows, T) if rows else None
-        return zlib.crc32(self._model.parameters.flat.data)
+    def scorer(self, rows: int, T: int, averaged: bool) -> int:
+        """Begin to score a text, of which these are so many rows, with the weights or their average.
+
+        Returns: a sum of the bits of these weights.
+        """
+        model = self._model.at(self._optimizer.state["average"]) if averaged else self._model
+        self._score = self._shards.scorer(model, rows, T) if rows else None
+        return zlib.crc32(model.parameters.flat.data)
 
     def score(self, piece: Piece) -> tuple[float, int]:
         """Score the next piece of it. Returns: nats, hits."""
@@ -262,5 +315,5 @@ def follower(
     model.kernels = kernels
     if kernels == "numba":
         compile_kernels(model_config)
-    optimizer = optim.OPTIMIZERS[config.optimizer](model.parameters.flat, config)
+    optimizer = optim.make_optimizer(model.parameters.flat, config)
     return Rank(world, model, optimizer, config, plan, share)

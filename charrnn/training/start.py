@@ -39,6 +39,7 @@ class Result:
     best_val_loss: float | None
     test_loss: float | None
     elapsed: float  # seconds of training, over all sessions
+    averaged: bool = False  # the best one has the average of the weights
 
     def _repr_html_(self) -> str:
         """What came of it, and its losses over the epochs, for a notebook."""
@@ -152,7 +153,8 @@ def train_in(
         model = load(folder.path)
         test_loss = evaluate(model, trainer.parts.test).loss if len(trainer.parts.test) > 1 else None
         state = trainer.state
-        return Result(folder.path, model, state.step, state.best_val_loss, test_loss, state.elapsed)
+        outcome = state.step, state.best_val_loss, test_loss, state.elapsed, state.best_averaged
+        return Result(folder.path, model, *outcome)
 
 
 def _begun(
@@ -310,6 +312,7 @@ def _forget_the_text(state: RunState, corpus: Corpus) -> None:
     state.since_log = state.since_validation = (0.0, 0)
     state.first_loss = state.smoothed_loss = state.best_val_loss = state.best_step = None
     state.validations_since_best = state.validations_on_plateau = 0
+    state.best_averaged = False
 
 
 def take_over(model: CharRNN, other: CharRNN, name: str | Path) -> int:

@@ -30,7 +30,7 @@ from charrnn.text.streams import DocumentStreams, ShuffledWindows, Streams
 from charrnn.training import optim
 from charrnn.training.guard import Guard
 from charrnn.training.progress import OFTEN, Progress
-from charrnn.training.ranks import Ranks
+from charrnn.training.ranks import Ranks, say_how_rows_are_shared
 from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads
 from charrnn.training.world import World
 
@@ -51,8 +51,9 @@ class Score(NamedTuple):
     """The outcome of a validation, in nats per character."""
 
     loss: float  # the mean in training since the last validation
-    val_loss: float
+    val_loss: float  # the lower one, where an average of the weights is validated too
     best: bool
+    average_val_loss: float | None  # of that average
 
 
 class Clock:
@@ -88,7 +89,8 @@ class Trainer:
         self.total_steps = config.epochs * len(self.streams)
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
-        self.optimizer = optim.OPTIMIZERS[config.optimizer](model.parameters.flat, config)
+        self.optimizer = optim.make_optimizer(model.parameters.flat, config)
+        self.average = model.at(self.optimizer.state["average"]) if config.average == "ema" else None
         self.carried = model.initial_state(self.streams.batch_size)  # (B, S)
         self.state = RunState(
             step=0, corpus=corpus.sha256, learning_rate=config.learning_rate, ranks=self.ranks
@@ -225,7 +227,9 @@ class Trainer:
         return Step(inputs.size, loss, norm, rate)
 
     def validate(self, shards: Shards | Ranks) -> Score | None:
-        """Score the validation part; if it is the best so far, the next save keeps the model as that.
+        """Score the validation part; if it is the best so far, the next save keeps the network as that.
+
+        Where an average of the weights is kept, it is scored too, and the better of the two counts.
 
         Returns: the score; None if there is nothing to validate on.
 
@@ -237,16 +241,21 @@ class Trainer:
             return None
         val_loss = evaluate(self.model, self.parts.val, shards.scorer).loss
         self.guard.check_validation(state, val_loss)
+        average_val_loss = None
+        if self.average:
+            average_val_loss = evaluate(self.average, self.parts.val, shards.scorer).loss
+        averaged = average_val_loss is not None and average_val_loss < val_loss
+        val_loss = min(val_loss, average_val_loss or math.inf)
         best = state.best_val_loss is None or val_loss < state.best_val_loss
         if best:
-            state.best_val_loss, state.best_step = val_loss, state.step
+            state.best_val_loss, state.best_step, state.best_averaged = val_loss, state.step, averaged
         state.validations_since_best = 0 if best else state.validations_since_best + 1
         state.validations_on_plateau = 0 if best else state.validations_on_plateau + 1
         if self.config.schedule == "plateau" and state.validations_on_plateau >= self.config.plateau_patience:
             state.plateaus, state.validations_on_plateau = state.plateaus + 1, 0
         nats, steps = state.since_validation
         state.since_validation = (0.0, 0)
-        return Score(nats / self.characters_of(steps), val_loss, best)
+        return Score(nats / self.characters_of(steps), val_loss, best, average_val_loss)
 
     def is_good(self, score: Score | None) -> bool:
         """Whether to go back to this step one day: by its validation, or without one by its training loss."""
@@ -264,18 +273,19 @@ class Trainer:
         nats, steps = self.state.since_log
         self.state.since_log = (0.0, 0)
         characters = self.characters_of(steps)
-        self.folder.append(
-            {
-                "step": self.state.step,
-                "epoch": round(self.epoch, 4),
-                "loss": nats / characters,
-                "val_loss": score.val_loss if score else None,
-                "grad_norm": step.norm,
-                "learning_rate": step.learning_rate,
-                "chars_per_second": round(characters / max(1e-9, self.clock.time - self.clock.logged)),
-                "elapsed": round(self.state.elapsed, 3),
-            }
-        )
+        record = {
+            "step": self.state.step,
+            "epoch": round(self.epoch, 4),
+            "loss": nats / characters,
+            "val_loss": score.val_loss if score else None,
+            "grad_norm": step.norm,
+            "learning_rate": step.learning_rate,
+            "chars_per_second": round(characters / max(1e-9, self.clock.time - self.clock.logged)),
+            "elapsed": round(self.state.elapsed, 3),
+        }
+        if self.average:
+            record["average_val_loss"] = score.average_val_loss if score else None
+        self.folder.append(record)
         self.clock.logged = self.clock.time
 
     def save(self) -> None:
@@ -340,7 +350,7 @@ class Trainer:
         try:
             self.progress.step(step.characters, step.loss)
             if score:
-                self.progress.evaluated(self.state.step, self.epoch, *score)
+                self.progress.evaluated(self.state.step, self.epoch, *score[:3])
             if every and self.state.step % every == 0 and not self.finished:
                 self.progress.sampled(self.sample())
             if self.out_of_patience and self.state.step < self.total_steps:
@@ -391,24 +401,6 @@ class Trainer:
             return Shards(self.model, config.seq_length, B, threads, every, config.dropout, stop)
         plan = Plan(config.seq_length, B, threads, every, config.dropout)
         return Ranks(world, self.model, self.optimizer, config, plan, stop)
-
-
-def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) -> None:
-    """Say so if some ranks have more rows than others.
-
-    Raises:
-        ConfigError: some would have none.
-    """
-    if ranks > rows:
-        raise ConfigError(
-            f"`batch_size` {rows}: {ranks} ranks share its rows, so some would have none. Raise it, or start "
-            f"{rows} ranks at most"
-        )
-    if rows % ranks:
-        say(
-            f"`batch_size` {rows}: {ranks} ranks have {rows // ranks} or {rows // ranks + 1} rows each, and "
-            "wait for those with more"
-        )
 
 
 def windows(train: Text, config: TrainConfig) -> Streams | ShuffledWindows:

@@ -1,11 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from charrnn import CharRNN, Vocabulary
 from charrnn.cli import main
 from charrnn.config import BenchConfig
-from charrnn.training.bench import bench, operations, plan
+from charrnn.training.bench import LINKS, MACHINES, Point, bench, operations, plan, predictions
 from charrnn.training.shards import available_cores
 
 
@@ -22,6 +23,32 @@ def test_the_plan():
     assert plan(BenchConfig(threads=2, batch_size=8)) == [(2, 4), (2, 8), (2, 16)]
     assert plan(BenchConfig(threads=3, batch_size=2)) == [(1, 1), (2, 2), (3, 4)]  # no shard without a row
     assert {threads for threads, _ in plan(BenchConfig())} >= {1, available_cores()}
+    three_ranks = SimpleNamespace(size=3, cores=2)
+    assert plan(BenchConfig(batch_size=4), three_ranks) == [(1, 3), (1, 4), (1, 8), (2, 8)]
+
+
+def test_predictions_are_those_of_the_formula():
+    point = Point(
+        threads=1,
+        batch_size=64,
+        characters=4000,
+        chars_per_second=4000 / 0.010,
+        gflops=1,
+        peak_gflops=1,
+        megabytes=1,
+        ranks=2,
+        sum_seconds=0.0005,
+        words_seconds=0.0001,
+        sum_bytes=10**6,
+        words_bytes=10**5,
+    )
+    found = {(p.machines, p.gigabits): p for p in predictions(point)}
+    assert set(found) == {(machines, gigabits) for machines in MACHINES for gigabits in LINKS}
+    # 10 ms as measured; rank 0 sends half a gradient twice, and the rows of one: 8.8 Mbit
+    assert found[2, 1].chars_per_second == pytest.approx(4000 / (0.010 + 0.0088))
+    assert found[2, 1].arithmetic == pytest.approx(0.0094 / (0.010 + 0.0088))
+    # seven times the words, three quarters more of the gradient
+    assert found[8, 10].chars_per_second == pytest.approx(16000 / (0.0106 + (1.75e6 + 7e5) * 8 / 1e10))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

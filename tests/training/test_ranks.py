@@ -87,6 +87,7 @@ FORMS = {
     "lstm, dropout": (2, ["--cell", "lstm", "--num-layers", 2, "--dropout", 0.3, "--embedding-size", 5]),
     "segments": (3, ["--recompute-every", 5, "--dropout", 0.3]),
     "sgd, plateau": (2, ["--optimizer", "sgd", "--clip-value", 0.01, "--schedule", "plateau"]),
+    "average": (3, ["--average", "ema", "--schedule", "constant"]),
     "double": (2, ["--dtype", "float64", "--batch-size", 3]),
 }
 
@@ -254,6 +255,39 @@ def test_ranks_whose_weights_part_are_found_out(text_file, tmp_path):
     code, _, err = Job(2, "train", *words, last_rank=("-c", script)).end()
     assert code == 2
     assert "charrnn train: rank 1 no longer has the weights of rank 0" in err
+
+
+BENCH = ["bench", "--hidden-size", 8, "--seq-length", 4, "--seconds", 0.01, "--kernels", "numpy"]
+
+
+def test_bench_measures_ranks():
+    code, out, err = Job(3, *BENCH, "--batch-size", 6, "--json").end()
+    assert code == 0, (out, err)
+    report = json.loads(out)
+    assert report["ranks"] == 3
+    assert [point["batch_size"] for point in report["points"]] == [3, 6, 12]
+    for point in report["points"]:
+        assert point["sum_seconds"] > 0 < point["words_seconds"]
+        assert point["sum_bytes"] == 4 * (61 * 8 + 8 * 8 + 8 + 8 * 61 + 61)
+        tokens, state = 2 * 4 * point["batch_size"], 4 * 8 * point["batch_size"]
+        assert point["words_bytes"] == (tokens + state) // 3
+    assert len(report["predicted"]) == 18
+
+
+def test_bench_says_what_the_sum_costs():
+    code, out, err = Job(
+        2, *BENCH, "--batch-size", 8, "--threads", 2, "--cell", "lstm", "--dropout", 0.2
+    ).end()
+    assert code == 0, (out, err)
+    assert "over 2 ranks takes" in out.replace("\n ", "")
+    assert out.count("Predicted, not measured") == 1
+
+
+def test_bench_of_more_ranks_than_rows_is_refused():
+    code, out, err = Job(3, "bench", "--batch-size", 2).end()
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn bench: --batch-size 2: 3 ranks share its rows")
+    assert err.count("\n") == 1
 
 
 def test_other_commands_run_on_the_first_rank_alone(text_file):

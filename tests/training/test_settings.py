@@ -61,6 +61,7 @@ TRAINING: dict[str, tuple[Any, ...]] = {
     "min_learning_rate_ratio": (0.5, "rates weights"),
     "learning_rate_decay": (0.5, "rates weights", DECAY | {"learning_rate_decay_after": 1}),
     "learning_rate_decay_after": (1, "rates weights", DECAY),
+    "average": ("ema", "arrays"),
     "plateau_patience": (1, "rates weights", PLATEAU),
     "plateau_factor": (0.1, "rates weights", PLATEAU),
     "clip_norm": (0.01, "weights", SGD),
