@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     corpus, world = read_corpus(args.corpus, part_of(settings, TextConfig)), args.world
     if world:
         say_how_rows_are_shared(config.batch_size, world.size, warn)
-        if world.on_one_host * world.cores > available_cores():
-            warn(f"{world.on_one_host} ranks share {available_cores()} cores: their figures say little")
+        if world.crowded:
+            warn(f"{world.on_one_host} ranks on a machine have to share its cores: the figures say little")
     planned = len(plan(config, world))
     measured = bench(config, corpus.vocabulary, world)
     points = list(tqdm(measured, total=planned, disable=None, leave=False, unit="point"))

@@ -228,18 +228,17 @@ class Rank:
     def sum_alone(self, *window: Any) -> tuple[float, Array]:
         """Sum gradients of zeros. Returns: the seconds it took, and the state as it came."""
         self.gradients[...] = 0  # others would double with each sum
-        self._world.meet()
+        self._world.wait(self._world.comm.Ibarrier())
         began = time.perf_counter()
         self._sum()
         return time.perf_counter() - began, window[2]
 
     def _sum(self) -> None:
-        comm, parts = self._world.comm, self._parts
-        self._world.meet()
-        comm.Alltoallv([self.gradients, self._counts], [parts, self._own])
+        comm, parts, wait = self._world.comm, self._parts, self._world.wait
+        wait(comm.Ialltoallv([self.gradients, self._counts], [parts, self._own]))
         for part in parts[1:]:
             parts[0] += part
-        comm.Allgatherv(parts[0], [self.gradients, self._counts])
+        wait(comm.Iallgatherv(parts[0], [self.gradients, self._counts]))
 
     def step(self, norm: float, learning_rate: float) -> None:
         """Take the optimiser's step along the gradient of the last window."""

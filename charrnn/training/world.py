@@ -13,7 +13,7 @@ from charrnn.signals import StopRequests
 from charrnn.training.shards import PATIENCE, available_cores, can_start_workers
 from charrnn.training.witness import Witness, join
 
-AT_ONCE = 2e-4  # seconds: what comes that soon is waited for without a pause
+AT_ONCE = 2e-3  # seconds: what comes that soon is awaited without a pause, unless ranks share cores
 AFTER_RANK_0 = 3.0  # seconds: what is wrong on all ranks has been said by rank 0 by then, and ended the job
 
 
@@ -33,6 +33,7 @@ class World:
         size: how many ranks there are, N.
         cores: for the shards of a rank: what the rank that has the fewest may use.
         on_one_host: the most ranks that share a machine.
+        crowded: whether some machine has more ranks than cores.
         stop: once it holds a signal, a rank that stands still is no longer waited for.
         exit_code: of the program, once rank 0 knows it.
         MPI: the module, and ``comm`` its communicator of all ranks.
@@ -53,7 +54,8 @@ class World:
         host = self.comm.Split_type(self.MPI.COMM_TYPE_SHARED)
         affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
         sharing = sum(not affinity.isdisjoint(other) for other in host.allgather(affinity))
-        self.cores: int = max(1, min(self.comm.allgather(available_cores() // sharing)))
+        fewest: int = min(self.comm.allgather(available_cores() // sharing))
+        self.cores, self.crowded = max(1, fewest), fewest == 0
         self.on_one_host: int = max(self.comm.allgather(host.size))
         self._hosts: list[str] = self.comm.allgather(socket.gethostname())
         self._witness: Witness | None = None
@@ -82,16 +84,16 @@ class World:
         self._wait(lambda: bool(self.comm.Iprobe(rank)), f"rank {rank}")
         return self.comm.recv(source=rank)
 
-    def meet(self) -> None:
-        """Wait until all ranks have come here."""
-        self._wait(self.comm.Ibarrier().Test, "a rank")
+    def wait(self, request: Any) -> None:
+        """Wait until what all ranks take part in is done."""
+        self._wait(request.Test, "a rank")
 
     def _wait(self, is_ready: Callable[[], bool], who: str) -> None:
         """Wait, and after a moment leave the core to others; MPI would go on looking without a pause."""
         began = time.monotonic()
         while not is_ready():
             waited = time.monotonic() - began
-            if waited > AT_ONCE:
+            if self.crowded or waited > AT_ONCE:
                 time.sleep(min(waited / 20, 1e-3))
             if self.stop.signal and min(waited, time.monotonic() - self.stop.since) > PATIENCE:
                 self._busy = self._lost = True
