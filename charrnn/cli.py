@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.commands import COMMANDS
-from charrnn.commands.flags import Parser, kebab
+from charrnn.commands.parser import Parser, kebab
 from charrnn.commands.terminal import as_typed, program, warn
 from charrnn.display import shown
 from charrnn.errors import CharRNNError, Interrupted
@@ -43,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"charrnn: {error}", file=sys.stderr)
         return 2
     with world:
+        words = world.comm.allgather(list(argv))
         if world.rank:
             return follow(world)
+        if other := [rank for rank, own in enumerate(words) if own != words[0]]:
+            warn(f"rank {other[0]} was started with other words than rank 0, whose words alone count")
         world.exit_code = run(argv, world)
         return world.exit_code
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from charrnn.errors import ConfigError, brief
+from charrnn.errors import ConfigError, brief, setting
 from charrnn.files import file_name
 from charrnn.layers import CELLS
 
@@ -37,6 +37,7 @@ MEANT_FOR = {
 # What a field was called by an earlier version; config files and config.json of that time still say so.
 RENAMED = {"checkpoint_every": "recompute_every"}
 
+LONG_TEXT = 60_000  # characters, from where on numba has drawn a text before NumPy
 # What runs that note no kernels were trained with.
 BEFORE_KERNELS = {"kernels": "numpy"}
 
@@ -67,16 +68,6 @@ FIXED_ON_RESUME = (
     "shuffle_documents",
     "seed",
 )
-
-
-def flag(name: str) -> str:
-    """The flag of a field: hidden_size is --hidden-size."""
-    return "--" + name.replace("_", "-")
-
-
-def setting(name: str) -> str:
-    """A field in a message: `hidden_size`, which the command line shows as its flag."""
-    return f"`{name}`"
 
 
 class Settings(BaseModel):
@@ -409,6 +400,7 @@ class SampleSettings(TypedDict, total=False):
     stop: str | tuple[str, ...] | list[str]
     forbid: str
     seed: int | None
+    kernels: Literal["auto", "numpy", "numba"]
 
 
 class SampleConfig(Settings):
@@ -429,6 +421,11 @@ class SampleConfig(Settings):
     )
     forbid: str = Field(default="", description="characters that are never drawn")
     seed: Seed | None = Field(default=None, description="same seed, same text (default: another each time)")
+    kernels: Literal["auto", "numpy", "numba"] = Field(
+        default="auto",
+        description="one text is drawn by numpy, or faster by numba, which takes a second to load; auto "
+        f"takes numba from {LONG_TEXT:,} characters on, where it is installed",
+    )
 
 
 class DeriveConfig(Settings):

@@ -18,6 +18,16 @@ def brief(value: object, limit: int = QUOTED) -> str:
     return text if len(text) <= limit else f"{text[: limit - 50]}…{text[-49:]}"
 
 
+def flag(name: str) -> str:
+    """The flag of a field: hidden_size is --hidden-size."""
+    return "--" + name.replace("_", "-")
+
+
+def setting(name: str) -> str:
+    """A field in a message: `hidden_size`, which the command line shows as its flag."""
+    return f"`{name}`"
+
+
 class CharRNNError(Exception):
     """Something the user can put right. The message says what was found, where, and the remedy."""
 

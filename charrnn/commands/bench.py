@@ -38,8 +38,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure. Returns: the exit code."""
+    from charrnn.model.kernels import choose_kernels
     from charrnn.training.bench import bench, plan, predictions
-    from charrnn.training.kernels import choose_kernels
     from charrnn.training.ranks import say_how_rows_are_shared
     from charrnn.training.shards import available_cores, choose_threads
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from charrnn.commands.flags import Commands, add_command, add_json, add_settings, given, path
 from charrnn.commands.terminal import layers_checked, say
-from charrnn.config import DeriveConfig, flag
+from charrnn.config import DeriveConfig
 from charrnn.display import width
-from charrnn.errors import ConfigError, brief
+from charrnn.errors import ConfigError, brief, flag
 from charrnn.files import write_output
 
 if TYPE_CHECKING:

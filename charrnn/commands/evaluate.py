@@ -24,9 +24,9 @@ from charrnn.commands.flags import (
 )
 from charrnn.commands.terminal import say
 from charrnn.commands.texts import dropped_in, read_corpus, reading_of, text_of_run
-from charrnn.config import CorpusConfig, TextConfig, flag
+from charrnn.config import CorpusConfig, TextConfig
 from charrnn.display import visible
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import ConfigError, RunError, flag
 from charrnn.measures.baselines import baselines
 from charrnn.measures.dynamic import evaluate_dynamic
 from charrnn.measures.evaluation import Evaluation, Score, evaluate, losses

@@ -5,19 +5,16 @@ line, a file and Python refuse the same values in the same words.
 """
 
 import argparse
-import difflib
 import json
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeAlias, get_args, get_origin
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import Field
 
 from charrnn.commands import COMMANDS
-from charrnn.commands.terminal import as_typed, program
-from charrnn.config import Settings, flag
-from charrnn.display import shown
-from charrnn.errors import QUOTED, brief
+from charrnn.commands.parser import Parser
+from charrnn.config import Settings
+from charrnn.errors import brief, flag
 from charrnn.files import file_name
 
 ALIASES = {  # char-rnn's names
@@ -26,51 +23,6 @@ ALIASES = {  # char-rnn's names
     "clip_value": ["--grad-clip"],
     "recompute_every": ["--checkpoint-every"],  # its name in version 0.1
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def __init__(self, **options: Any):
-        super().__init__(allow_abbrev=False, formatter_class=Help, **options)
-        self._given = set[str]()  # of the flags that can be given once
-
-    def error(self, message: str) -> NoReturn:
-        see = program(self.prog.removeprefix("charrnn").strip()).strip()
-        self.exit(2, f"{self.prog}: {as_typed(brief(message, QUOTED + 60))} (see {see} --help)\n")
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        super().exit(status, shown(message or "", sys.stderr))
-
-    def unknown(self, word: str, known: Sequence[str] = ()) -> NoReturn:
-        """End with an error that names the flag, or the command of those ``known``, nearest to ``word``."""
-        if not known and not word.startswith("-"):
-            self.error(
-                f"{brief(word)} stands alone: all of CORPUS goes together, before the flags or after them"
-            )
-        known = known or [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(brief(word.split("=", maxsplit=1)[0]), known, 1)
-        kind = "argument" if word.startswith("-") else "command"
-        self.error(f"unknown {kind} {brief(word)}" + (f"; did you mean {near[0]}?" if near else ""))
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        if action.option_strings and not isinstance(action, argparse._AppendAction):
-            if action.dest in self._given:
-                raise argparse.ArgumentError(
-                    action, "given twice, and only one counts: leave one of them out"
-                )
-            self._given.add(action.dest)
-        if action.option_strings and arg_strings == ["--"]:  # --stop=--, which argparse takes for no value
-            return self._get_value(action, "--")
-        return super()._get_values(action, arg_strings)
-
-
-class Help(argparse.HelpFormatter):
-    """Help with room for the names of flags."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
-        self._action_max_length = 13  # else the longest name of a command breaks its line
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -183,14 +135,3 @@ def add_raw(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-
-
-def kebab(argv: Sequence[str]) -> list[str]:
-    """Flags may be written with _ for -, as char-rnn has them."""
-    flags: list[str] = []
-    for i, word in enumerate(argv):
-        if word == "--":
-            return [*flags, *argv[i:]]
-        name, equals, value = word.partition("=")
-        flags.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
-    return flags

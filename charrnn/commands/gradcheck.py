@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def check(corpus: Corpus, config: GradcheckConfig, as_json: bool = False) -> int:
     """Check the gradients of the network that ``config`` describes, on the first window of a text."""
+    from charrnn.model.kernels import choose_kernels
     from charrnn.proofs.gradcheck import TOLERANCE, GradientCheck, generic_model
-    from charrnn.training.kernels import choose_kernels
 
     choose_kernels(config)
     model = generic_model(corpus.vocabulary, config, config.seed)

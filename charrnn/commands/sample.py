@@ -32,8 +32,8 @@ from charrnn.commands.texts import (
     separator_of,
     training_part,
 )
-from charrnn.config import Positive, SampleConfig, setting
-from charrnn.errors import TextError
+from charrnn.config import Positive, SampleConfig
+from charrnn.errors import TextError, setting
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
 from charrnn.model.sampling import Sample, generators
@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         if config.num_samples == 1 and config.format == "text":
             output.stream_one()
         else:
+            if config.kernels == "numba":
+                warn(f"{setting('kernels')} numba is for one text in the format text; these NumPy draws")
             output.write_many()
     output.note_cut()
     if learned is not None:
@@ -200,19 +202,19 @@ class Output:
     stops: list[list[int]] = field(default_factory=list)
 
     def stream_one(self) -> None:
-        """Write one text, each character as it is drawn."""
+        """Write one text, its characters as they are drawn."""
         decode, text = self.model.vocabulary.decode_bytes, list[int]()
         drawn = self.model.draw(self.start, self.config)
         self.writer.write(decode(self.prime))
         while True:
             try:
-                token = next(drawn)
+                piece = next(drawn)
             except StopIteration as end:
                 stop: list[int] = end.value
                 break
-            self.writer.write(decode([token]))
+            self.writer.write(decode(piece))
             if self.keep:
-                text.append(token)
+                text += piece
         after = b"" if self.config.separator is None else self.after(stop)
         self.writer.write(after)
         self.end_line(after)

@@ -7,13 +7,14 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import charrnn
-from charrnn import layers
-from charrnn.config import ModelConfig, flag
 from charrnn.display import shown, visible, width
-from charrnn.errors import QUOTED, brief
+from charrnn.errors import QUOTED, brief, flag
+
+if TYPE_CHECKING:
+    from charrnn.config import ModelConfig
 
 LONGEST = 2000  # characters of a message
 HINT = re.compile(r"(?<![\w./\\-])charrnn (train|sample|eval)\b")  # in messages of other rooms
@@ -93,7 +94,7 @@ def program(command: str) -> str:
 # -- networks ---------------------------------------------------------------------------------------
 
 
-def described(config: ModelConfig, sizes: dict[str, int]) -> str:
+def described(config: "ModelConfig", sizes: dict[str, int]) -> str:
     """A network in a line: what of it is not as it is unless asked for, and its sizes."""
     form = [config.cell] if config.cell != "rnn" else []
     form += [f"L = {config.num_layers}"] if config.num_layers > 1 else []
@@ -104,5 +105,5 @@ def described(config: ModelConfig, sizes: dict[str, int]) -> str:
 
 def layers_checked() -> str:
     """The folder of the layer functions that this process runs, which may be an installed copy."""
-    folder = Path(layers.__file__).parent
+    folder = Path(charrnn.__file__).parent / "layers"
     return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from charrnn.commands.flags import part_of
 from charrnn.commands.terminal import warn
-from charrnn.config import CorpusConfig, flag
-from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief
+from charrnn.config import CorpusConfig
+from charrnn.errors import AnotherTextError, ConfigError, RunError, TextError, brief, flag
 from charrnn.files import read_small
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, RunFolder, load, read_note

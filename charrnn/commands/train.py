@@ -29,19 +29,19 @@ from charrnn.commands.texts import (
     text_of_run,
     text_to_train_on,
 )
-from charrnn.config import DEFAULTS, CacheConfig, CorpusConfig, GradcheckConfig, TimeConfig, TrainConfig, flag
+from charrnn.config import DEFAULTS, CacheConfig, CorpusConfig, GradcheckConfig, TimeConfig, TrainConfig
 from charrnn.display import framed, shown
-from charrnn.errors import ConfigError, Interrupted
+from charrnn.errors import ConfigError, Interrupted, flag
 from charrnn.files import read_small
 from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines
+from charrnn.model.kernels import choose_kernels
 from charrnn.model.sampling import generators
 from charrnn.runs import CorpusNote, RunFolder, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.training import Result, train_in
 from charrnn.training.bar import Bar
-from charrnn.training.kernels import choose_kernels
 from charrnn.training.recipe import TOO_OFTEN, choose
 from charrnn.training.shards import within_cores
 from charrnn.training.world import World

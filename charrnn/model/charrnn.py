@@ -9,14 +9,15 @@ from typing import Any, AnyStr, Self, Unpack, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from charrnn.config import ModelConfig, SampleConfig, SampleSettings, setting
-from charrnn.errors import CharRNNError, ConfigError, RunError, TextError, brief, check_type
+from charrnn.config import ModelConfig, SampleConfig, SampleSettings
+from charrnn.errors import CharRNNError, ConfigError, RunError, TextError, brief, check_type, setting
 from charrnn.layers import Array
 from charrnn.model import segments
 from charrnn.model.initial import draw_weights
+from charrnn.model.kernels import choose_for_text
 from charrnn.model.network import Network, shapes
 from charrnn.model.parameters import Parameters
-from charrnn.model.sampling import Sample, generate, generators, nats_of, stop_of, until
+from charrnn.model.sampling import AHEAD, Sample, generate, generators, in_pieces, nats_of, stop_of, until
 from charrnn.notebook import panel, table
 from charrnn.npz import text_in, write_arrays
 from charrnn.text.vocabulary import Tokens, Vocabulary
@@ -239,7 +240,7 @@ class CharRNN(Network):
             prime: the text to continue.
             ignore_unknown: drop characters of ``prime`` that the model does not know.
             settings: those of ``charrnn.SampleConfig``: length, temperature, top_k, top_p, stop, forbid,
-                seed.
+                seed, kernels. With numba the text comes 64 characters at a time.
 
         Raises:
             TextError: ``prime`` or ``stop`` has characters that the model does not know.
@@ -250,25 +251,36 @@ class CharRNN(Network):
         values: dict[str, Any] = {**settings}
         config = SampleConfig(**values)
         start = self.vocabulary.encode(prime or "", ignore_unknown=ignore_unknown)
-        drawn: Iterator[Tokens | list[int]] = chain([start], ([token] for token in self.draw(start, config)))
+        drawn: Iterator[Tokens | list[int]] = chain([start], self.draw(start, config))
         pieces = map(self.vocabulary.decode_bytes, drawn)
         return pieces if self._gives_bytes(prime) else codecs.iterdecode(pieces, "utf-8", "replace")
 
     def _gives_bytes(self, prime: str | bytes | None) -> bool:
         return self.vocabulary.is_bytes if prime is None else isinstance(prime, bytes)
 
-    def draw(self, prime: Tokens, config: SampleConfig) -> Generator[int, None, list[int]]:
+    def draw(self, prime: Tokens, config: SampleConfig) -> Generator[list[int], None, list[int]]:
         """Draw ``config.length`` characters after ``prime`` (n,), fewer if a text of ``config.stop`` comes.
 
         Without a prime, a text begins as a line does: after a newline, if the model knows one;
         else with a character drawn evenly.
 
+        Yields: the next characters: one, or of those that numba draws up to 64.
+
         Returns: at the end of the generator, the stop that came; empty if none did.
+
+        Raises:
+            ConfigError: numba is asked for and cannot be imported.
         """
         forbidden, stops = self._forbidden(config), self._stops(config)
-        rng = next(generators(config.seed))
-        drawn = generate(self, self._start(prime), config, [rng], forbidden)
-        return until((int(token) for token, _ in islice(drawn, config.length)), stops)
+        start, rng = self._start(prime), next(generators(config.seed))
+        if choose_for_text(config) == "numba":
+            from charrnn.model import compiled
+
+            tokens, size = compiled.generate(self, start, config, rng, forbidden), AHEAD
+        else:
+            drawn = generate(self, start, config, [rng], forbidden)
+            tokens, size = (int(token) for token, _ in drawn), 1
+        return in_pieces(until(islice(tokens, config.length), stops), size)
 
     def draw_many(
         self,
@@ -278,7 +290,7 @@ class CharRNN(Network):
         *,
         score: bool = False,
     ) -> list[Sample]:
-        """Draw several texts at once, which is much faster than one by one; each as ``draw`` does.
+        """Draw several texts at once, which is much faster than one by one; each as ``draw`` does with NumPy.
 
         Arguments:
             rngs: a generator for each text, such as those of ``sampling.generators``.

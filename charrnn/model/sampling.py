@@ -131,6 +131,15 @@ def stepper(network: Network, num_texts: int = 1) -> Step:
     return step
 
 
+def read(network: Network, prime: Array) -> tuple[Array, Array]:
+    """Read the text that others continue. Returns: the logits (1, V) and the state (1, S) after it."""
+    state, logits = network.initial_state(1), np.zeros((1, network.V), network.dtype)
+    for start in range(0, len(prime), PIECE):
+        window, state = network.logits(prime[start : start + PIECE, np.newaxis].astype(np.intp), state)
+        logits = window[-1]
+    return logits, state
+
+
 def generate(
     network: Network,
     prime: Array,
@@ -150,10 +159,7 @@ def generate(
     Yields: a character, an integer, and the logits it was drawn from (V,); of N texts (N,) and (N, V).
     """
     num_texts = len(rngs)
-    state, logits = network.initial_state(1), np.zeros((1, network.V), network.dtype)
-    for start in range(0, len(prime), PIECE):
-        window, state = network.logits(prime[start : start + PIECE, np.newaxis].astype(np.intp), state)
-        logits = window[-1]
+    logits, state = read(network, prime)
     if num_texts == 1:
         logits, state = logits[0], state[0]
     else:
@@ -205,3 +211,19 @@ def until(tokens: Iterable[int], stops: Sequence[list[int]]) -> Generator[int, N
             yield held.pop(0)
     yield from held
     return []
+
+
+def in_pieces(tokens: Generator[int, None, list[int]], size: int) -> Generator[list[int], None, list[int]]:
+    """Pass ``tokens`` on, so many at a time. Returns: what they return."""
+    piece: list[int] = []
+    while True:
+        try:
+            piece.append(next(tokens))
+        except StopIteration as end:
+            if piece:
+                yield piece
+            stop: list[int] = end.value
+            return stop
+        if len(piece) == size:
+            yield piece
+            piece = []

@@ -26,10 +26,10 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import BenchConfig, TrainConfig
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.kernels import choose_kernels, compile_kernels
 from charrnn.model.network import Network
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
-from charrnn.training.kernels import choose_kernels, compile_kernels
 from charrnn.training.ranks import Ranks
 from charrnn.training.shards import Plan, Shards, available_cores, can_start_workers
 from charrnn.training.world import World

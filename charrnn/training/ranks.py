@@ -30,10 +30,10 @@ from charrnn.errors import CharRNNError, ConfigError, WorkerError
 from charrnn.layers import Array
 from charrnn.measures.evaluation import Piece, Scoring
 from charrnn.model import CharRNN
+from charrnn.model.kernels import choose_kernels, compile_kernels
 from charrnn.signals import NAMES, StopRequests
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optim
-from charrnn.training.kernels import choose_kernels, compile_kernels
 from charrnn.training.shards import Plan, Shards, cut
 from charrnn.training.world import Failure, World
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import FIXED_ON_RESUME, TrainConfig, setting
-from charrnn.errors import ArgumentError, ConfigError, RunError, check_type
+from charrnn.config import FIXED_ON_RESUME, TrainConfig
+from charrnn.errors import ArgumentError, ConfigError, RunError, check_type, setting
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.kernels import choose_kernels
 from charrnn.model.network import shapes
 from charrnn.notebook import curves, panel, table
 from charrnn.runs import Note, RunFolder, RunState, Snapshot, load, read_note
@@ -23,7 +24,6 @@ from charrnn.signals import stops_collected
 from charrnn.text.corpus import Corpus, in_the_words_of
 from charrnn.text.vocabulary import named
 from charrnn.training.bar import Bar
-from charrnn.training.kernels import choose_kernels
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
 from charrnn.training.world import World

@@ -21,6 +21,7 @@ from charrnn.config import SampleConfig, TrainConfig
 from charrnn.errors import ConfigError, DivergedError, Interrupted, RunError, WorkerError
 from charrnn.measures.evaluation import evaluate
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.kernels import compile_kernels
 from charrnn.runs import Note, RunFolder, RunState, Snapshot
 from charrnn.signals import StopRequests
 from charrnn.text.corpus import Corpus
@@ -28,7 +29,6 @@ from charrnn.text.documents import Documents, Text
 from charrnn.text.streams import DocumentStreams, ShuffledWindows, Streams
 from charrnn.training import optim
 from charrnn.training.guard import Guard
-from charrnn.training.kernels import compile_kernels
 from charrnn.training.progress import OFTEN, Progress
 from charrnn.training.ranks import Ranks, say_how_rows_are_shared
 from charrnn.training.shards import Plan, Shards, can_start_workers, choose_threads

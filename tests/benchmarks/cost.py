@@ -8,29 +8,62 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
-from sides import measure
+import numpy as np
+from sides import first_weights, measure
+
+from charrnn.training.bench import operations
 
 V = 65
 
 
 def curve() -> None:
-    """Time a step against T and against B: by the character it should stay the same."""
-    print("H = 256, one thread: ms a step, and ns a character")
-    for T, B in [
-        (32, 32),
-        (64, 32),
-        (128, 32),
-        (256, 32),
-        (512, 32),
-        (64, 16),
-        (64, 32),
-        (64, 64),
-        (64, 128),
-    ]:
-        seconds = measure("charrnn", (256, B, T, V), "1", seconds=1)["seconds"]
-        print(f"  T = {T:3}, B = {B:3}: {seconds * 1e3:7.2f} ms {seconds / (T * B) * 1e9:7.0f} ns")
+    """Time a step against T, B and V: by the character it stays the same, but for the products with W_ya."""
+    print("H = 128, one thread, NumPy kernels: of a step, a character")
+    top = measure("peak", (16, 1, 1, 2), "1", seconds=0)["value"]
+    sizes = [(T, 32, V) for T in (16, 64, 256, 1024)]
+    sizes += [(64, B, V) for B in (16, 64, 128)]
+    sizes += [(64, 32, more) for more in (500, 5000)]
+    for T, B, characters in sizes:
+        report = measure("charrnn", (128, B, T, characters), "1", seconds=1)
+        ns = report["seconds"] / (T * B) * 1e9
+        products = operations(first_weights(128, characters), T, B) / (T * B) / top
+        print(
+            f"  T = {T:4}, B = {B:3}, V = {characters:4}: {ns:7.0f} ns, of which products at the peak "
+            f"{products:6.0f}, the rest {ns - products:6.0f}; {report['resident']:4.0f} MB",
+            flush=True,
+        )
+
+
+def growing_text() -> None:
+    """Time a step, and the memory of a run, against the size of its text."""
+    code = """
+import charrnn, resource, sys, tempfile, time
+class Watch(charrnn.Progress):
+    times = []
+    def step(self, characters, loss):
+        self.times.append(time.perf_counter())
+corpus = charrnn.Corpus.from_files(sys.argv[1])
+config = charrnn.TrainConfig(hidden_size=128, max_steps=300, sample_every=0, threads=1, kernels="numpy")
+with tempfile.TemporaryDirectory() as folder:
+    charrnn.train(corpus, config, folder + "/run", progress=Watch())
+steps = sorted(b - a for a, b in zip(Watch.times[50:], Watch.times[51:]))
+ns = steps[len(steps) // 2] / (config.seq_length * config.batch_size) * 1e9
+print(f"{ns:.0f} ns, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+"""
+    print("a run over a random text of 65 characters, H = 128, one thread: a character of a step, and memory")
+    piece = np.random.default_rng(0).integers(48, 48 + V, 10**6, np.uint8).tobytes()
+    with tempfile.TemporaryDirectory() as folder:
+        for megabytes in (1, 10, 100):
+            text = Path(folder, f"{megabytes}.txt")
+            text.write_bytes(piece * megabytes)
+            done = subprocess.run(
+                [sys.executable, "-c", code, text], capture_output=True, text=True, check=True
+            )
+            print(f"  {megabytes:3} MB: {done.stdout.strip().splitlines()[-1]}", flush=True)
 
 
 def spin() -> None:
@@ -100,5 +133,6 @@ if __name__ == "__main__":
     print(f"{len(os.sched_getaffinity(0))} cores")
     starting()
     ten_thousand_steps()
+    growing_text()
     curve()
     neighbour()

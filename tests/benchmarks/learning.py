@@ -28,10 +28,10 @@ import numpy as np
 
 from charrnn import Corpus, TrainConfig
 from charrnn.measures.baselines import baselines
+from charrnn.model.kernels import choose_kernels
 from charrnn.runs import RunFolder, read_note
 from charrnn.training import train_in
 from charrnn.training.bar import Bar
-from charrnn.training.kernels import choose_kernels
 from charrnn.training.recipe import choose
 
 COMMON = {"seq_length": 128, "batch_size": 64, "learning_rate": 3e-3, "weight_decay": 0.0, "sample_every": 0}

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/sample_speed.py [--rounds 7]
 
-Both sides draw at temperature 1 from an untrained network over 65 characters. PyTorch runs torch.nn.RNN one
-step at a time under inference_mode with torch.multinomial, with one thread and with all; its best stands.
+One text is drawn by NumPy and by the loop that numba compiles, 64 by NumPy. All sides draw at temperature 1
+from an untrained network over 65 characters. PyTorch runs torch.nn.RNN one step at a time under
+inference_mode with torch.multinomial, with one thread and with all; its best stands.
 """
 
 import argparse
@@ -13,27 +14,43 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from typing import Any
 
 from sides import first_weights
 
 V, LENGTH = 65, 2000
 
 
-def charrnn_side(H: int, texts: int) -> float:
+def timed(drawn: Any, length: int) -> float:
+    """Characters a second, of each text."""
+    list(islice(drawn, 100))
+    began = time.perf_counter()
+    list(islice(drawn, length))
+    return length / (time.perf_counter() - began)
+
+
+def numpy_side(H: int, texts: int) -> float:
     import numpy as np
     from threadpoolctl import threadpool_limits
 
     from charrnn import SampleConfig
     from charrnn.model.sampling import generate, generators
 
-    model, config = first_weights(H, V), SampleConfig(temperature=1)
     rngs, nothing = list(islice(generators(0), texts)), np.zeros(0, np.uint8)
     with threadpool_limits(1, "blas"):
-        drawn = generate(model, nothing, config, rngs)
-        list(islice(drawn, 100))
-        began = time.perf_counter()
-        list(islice(drawn, LENGTH))
-        return texts * LENGTH / (time.perf_counter() - began)
+        drawn = generate(first_weights(H, V), nothing, SampleConfig(temperature=1), rngs)
+        return texts * timed(drawn, LENGTH)
+
+
+def numba_side(H: int, texts: int) -> float:
+    import numpy as np
+
+    from charrnn import SampleConfig
+    from charrnn.model.compiled import generate
+
+    rng, nothing = np.random.default_rng(0), np.zeros(0, np.uint8)
+    drawn = generate(first_weights(H, V), nothing, SampleConfig(temperature=1), rng)
+    return texts * timed(drawn, 20 * LENGTH)
 
 
 def torch_side(H: int, threads: int) -> float:
@@ -61,21 +78,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = range(parser.parse_args().rounds)
     cores = len(os.sched_getaffinity(0))
-    print("   H  one text    torch  ratio   64 at once  to one  (characters per second)")
+    print("   H     NumPy     numba  ratio    torch  ratio   64 at once  to one  (characters per second)")
     for H in (128, 512):
-        sides = [("charrnn", H, 1), ("charrnn", H, 64), *(("torch", H, n) for n in sorted({1, cores}))]
+        sides = [
+            *(("numpy", H, 1), ("numba", H, 1), ("numpy", H, 64)),
+            *(("torch", H, n) for n in sorted({1, cores})),
+        ]
         speeds = {side: [] for side in sides}
         for _ in rounds:
             for side in sides:
                 speeds[side].append(measure(*side))
-        one, many, *torchs = (statistics.median(speeds[side]) for side in sides)
+        one, fast, many, *torchs = (statistics.median(speeds[side]) for side in sides)
         best = max(torchs)
-        print(f"{H:4} {one:9,.0f} {best:8,.0f} {one / best:6.2f} {many:12,.0f} {many / one:7.1f}", flush=True)
+        print(
+            f"{H:4} {one:9,.0f} {fast:9,.0f} {fast / one:6.2f} {best:8,.0f} {one / best:6.2f} {many:12,.0f} "
+            f"{many / one:7.1f}",
+            flush=True,
+        )
 
+
+SIDES = {"numpy": numpy_side, "numba": numba_side, "torch": torch_side}
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in ("charrnn", "torch"):
+    if len(sys.argv) > 1 and sys.argv[1] in SIDES:
         side, *sizes = sys.argv[1:]
-        print((charrnn_side if side == "charrnn" else torch_side)(*map(int, sizes)))
+        print(SIDES[side](*map(int, sizes)))
     else:
         main()

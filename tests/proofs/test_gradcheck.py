@@ -12,8 +12,8 @@ from planted import ERRORS, PATH_ERRORS, PLANTED, in_the_modules, network, plant
 
 import charrnn
 from charrnn import layers
-from charrnn.config import GradcheckConfig, flag
-from charrnn.errors import CharRNNError
+from charrnn.config import GradcheckConfig
+from charrnn.errors import CharRNNError, flag
 from charrnn.layers import dense, dropout, elementwise, gru, inputs, lstm, recurrence, reset
 from charrnn.model import segments
 from charrnn.proofs.equations import EQUATIONS, GIVEN_BY

@@ -7,9 +7,9 @@ from small import SETTINGS, train
 
 import charrnn
 from charrnn.errors import RunError
+from charrnn.model.kernels import choose_kernels
 from charrnn.npz import read_arrays, write_arrays
 from charrnn.runs.state import RunState, Snapshot
-from charrnn.training.kernels import choose_kernels
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -13,9 +13,9 @@ import charrnn
 from charrnn import layers
 from charrnn.config import BenchConfig
 from charrnn.errors import ConfigError, Interrupted
+from charrnn.model.kernels import choose_for_text, choose_kernels
 from charrnn.npz import read_arrays
 from charrnn.runs import read_note
-from charrnn.training.kernels import choose_kernels
 
 BEFORE = Path(__file__).parents[1] / "runs" / "before" / "run"
 
@@ -36,10 +36,14 @@ def no_numba(monkeypatch):
 def test_without_numba_auto_is_numpy(no_numba):
     assert choose_kernels(charrnn.TrainConfig()).kernels == "numpy"
     assert choose_kernels(BenchConfig()).kernels == "numpy"
+    assert choose_for_text(charrnn.SampleConfig(length=10**6)) == "numpy"
 
 
-def test_numba_that_is_asked_for_and_is_not_there_is_an_error_in_a_line(no_numba, cli, text_file, tmp_path):
+def test_numba_that_is_asked_for_and_is_not_there_is_an_error_in_a_line(
+    no_numba, cli, text_file, run_folder, tmp_path
+):
     for words in (
+        ["sample", run_folder],
         ["train", text_file, "--out", tmp_path / "run"],
         ["train", text_file, "--out", tmp_path / "run", "--gradcheck"],
         ["bench", text_file],

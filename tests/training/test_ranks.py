@@ -89,12 +89,15 @@ FORMS = {
     "sgd, plateau": (2, ["--optimizer", "sgd", "--clip-value", 0.01, "--schedule", "plateau"]),
     "average": (3, ["--average", "ema", "--schedule", "constant"]),
     "double": (2, ["--dtype", "float64", "--batch-size", 3]),
+    "numba": (2, ["--kernels", "numba", "--cell", "gru"]),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_ranks_of_one_process_give_the_bits_of_as_many_shards(text_file, tmp_path, form):
     ranks, flags = FORMS[form]
+    if "numba" in flags:
+        pytest.importorskip("numba", reason="numba is not installed")
     words = [text_file, *SMALL, *flags]
     if form == "sgd, plateau":
         words[words.index("--learning-rate") + 1] = 0.5
@@ -288,6 +291,16 @@ def test_bench_of_more_ranks_than_rows_is_refused():
     assert (code, out) == (2, "")
     assert err.startswith("charrnn bench: --batch-size 2: 3 ranks share its rows")
     assert err.count("\n") == 1
+
+
+def test_words_of_another_rank_do_not_count_and_that_is_said(text_file, tmp_path):
+    words = [text_file, *SMALL, "--threads", 1, "--out", tmp_path / "run"]
+    script = "import sys; from charrnn.cli import main; sys.argv[2] = 'other.txt'; sys.exit(main())"
+    code, _, err = Job(2, "train", *words, last_rank=("-c", script)).end()
+    assert code == 0, err
+    assert err == "rank 1 was started with other words than rank 0, whose words alone count\n"
+    trained_alone(*words[:-1], tmp_path / "alone", "--threads", 2)
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
 def test_other_commands_run_on_the_first_rank_alone(text_file):

@@ -1,12 +1,12 @@
-"""Which element-wise functions a run takes: NumPy's, or those that numba compiles."""
+"""Which functions a run takes, or a drawing of a text: NumPy's, or those that numba compiles."""
 
 from typing import TypeVar
 
 import numpy as np
 
 from charrnn import layers
-from charrnn.config import ModelConfig, WindowConfig, setting
-from charrnn.errors import ConfigError
+from charrnn.config import LONG_TEXT, ModelConfig, SampleConfig, WindowConfig
+from charrnn.errors import ConfigError, setting
 from charrnn.model.network import Network
 
 S = TypeVar("S", bound=WindowConfig)
@@ -21,13 +21,27 @@ def choose_kernels(config: S, *, resumed: bool = False) -> S:
     Raises:
         ConfigError: numba is asked for and cannot be imported.
     """
-    if config.kernels == "numpy":
-        return config
+    return config.model_copy(update={"kernels": choose(config.kernels, resumed=resumed)})
+
+
+def choose_for_text(config: SampleConfig) -> str:
+    """What to draw one text with, ``numpy`` or ``numba``; for ``auto`` the latter if the text is long, too.
+
+    Raises:
+        ConfigError: as ``choose_kernels`` does.
+    """
+    return choose("numpy" if config.kernels == "auto" and config.length < LONG_TEXT else config.kernels)
+
+
+def choose(kernels: str, *, resumed: bool = False) -> str:
+    """``numpy`` or ``numba``, as asked for."""
+    if kernels == "numpy":
+        return kernels
     try:
         layers.kernels("numba")
     except ImportError as error:
-        if config.kernels == "auto":
-            return config.model_copy(update={"kernels": "numpy"})
+        if kernels == "auto":
+            return "numpy"
         asked = f"{setting('kernels')} numba: "
         begun = "this run began with numba, which" if resumed else "numba"
         way_out = (
@@ -36,7 +50,7 @@ def choose_kernels(config: S, *, resumed: bool = False) -> S:
         raise ConfigError(
             f"{asked}{begun} cannot be imported ({error}): pip install 'charrnn-numpy[fast]'{way_out}"
         ) from None
-    return config.model_copy(update={"kernels": "numba"})
+    return "numba"
 
 
 def compile_kernels(config: ModelConfig) -> None:
