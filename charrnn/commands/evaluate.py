@@ -28,7 +28,6 @@ from charrnn.config import CorpusConfig, TextConfig
 from charrnn.display import visible
 from charrnn.errors import ConfigError, RunError, flag
 from charrnn.measures.baselines import baselines
-from charrnn.measures.dynamic import evaluate_dynamic
 from charrnn.measures.evaluation import Evaluation, Score, evaluate, losses
 from charrnn.model.charrnn import CharRNN
 from charrnn.runs import CorpusNote, find_save, load, read_note
@@ -106,7 +105,11 @@ def run(args: argparse.Namespace) -> int:
         print_scores(model, parts[split], config.by, as_json=args.json)
         return 0
     score = evaluate(model, parts[split])
-    learning = None if config.dynamic is None else evaluate_dynamic(model, parts[split], config.dynamic)
+    learning = None
+    if config.dynamic is not None:
+        from charrnn.measures.dynamic import evaluate_dynamic
+
+        learning = evaluate_dynamic(model, parts[split], config.dynamic)
     counted: dict[str, float] = {}
     if args.baselines:
         learned = own.parts(note.settings).train
