@@ -19,12 +19,12 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Documents, Text
 from charrnn.training.bench import Point, measure, operations
 from charrnn.training.shards import can_start_workers, choose_threads
-from charrnn.training.trainer import lasting, windows
+from charrnn.training.trainer import SCORED, lasting, windows
 from charrnn.training.world import World
 
 NETWORK = {"cell": "gru", "num_layers": 2, "embedding_size": 32}
 MANY, NETWORK_OF_MANY = 500, {"cell": "gru", "num_layers": 1, "embedding_size": 128}  # of so many characters
-TRAINING = {"learning_rate": 3e-3, "schedule": "constant", "average": "ema"}
+TRAINING = {"schedule": "constant", "average": "ema"}
 SIZES, SIZES_OF_MANY = (64, 96, 128, 160, 192, 256, 320, 384, 512), (256,)  # hidden sizes to choose from
 WINDOWS, MOST_WINDOWS = {2e7: (32, 32), 4e7: (64, 32)}, (64, 64)  # T and B by the characters trained on
 MOST_WEIGHTS = 10  # for each character of the text
@@ -82,7 +82,7 @@ def choose(
     rates = [rate for most, rate in DROPOUT.items() if epochs * per_character < most]
     config = updated(dropout=[*rates, MOST_DROPOUT][0], **windows_of(train, epochs * n))
     speed = measured(config, corpus, 0.7, world).chars_per_second
-    scored = 1.5 * speed  # characters a second: forward only, but the average too
+    scored = SCORED * speed  # characters a second
     fraction = float(f"{min(0.05, VALIDATING * seconds * scored / n):.2g}")
     config = updated(val_fraction=fraction, test_fraction=fraction)
     parts = corpus.parts(config)
