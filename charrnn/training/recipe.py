@@ -83,11 +83,11 @@ def choose(
     config = updated(dropout=[*rates, MOST_DROPOUT][0], **windows_of(train, epochs * n))
     speed = measured(config, corpus, 0.7, world).chars_per_second
     scored = SCORED * speed  # characters a second
-    fraction = float(f"{min(0.05, VALIDATING * seconds * scored / n):.2g}")
+    fraction = float(f"{min(0.05, VALIDATING / 2 * seconds * scored / n):.2g}")  # so that there are two
     config = updated(val_fraction=fraction, test_fraction=fraction)
     parts = corpus.parts(config)
     streams, validation = windows(parts.train, config), max(1, len(parts.val)) / scored  # seconds
-    count = max(1, min(VALIDATIONS, int(VALIDATING * seconds / validation)))
+    count = max(1, min(VALIDATIONS, round(VALIDATING * seconds / validation)))
     training = max(0, seconds - count * validation)
     steps = max(1, round(training * speed * len(streams) / streams.characters(len(streams))))
     config = updated(eval_every=ceil(steps / count), warmup_steps=min(100, steps // 10))

@@ -198,6 +198,8 @@ class Trainer:
         if abs(steps - self.planned_steps) <= OFF_PLAN * self.planned_steps:
             steps = self.planned_steps
         self.total_steps = max(step, round(steps))
+        if self.validation_due and elapsed + 2 * last > self.seconds:  # too late for another after this one
+            self.total_steps = step
         if self.total_steps != self.config.max_steps:
             changes = lasting(self.total_steps, len(self.streams))
             self.config = self.config.model_copy(update=changes)

@@ -150,6 +150,20 @@ def test_the_only_validation_is_part_of_the_time(corpus, tmp_path, monkeypatch):
     assert result.steps < 95
 
 
+def test_no_validation_stands_right_before_that_of_the_end(corpus, tmp_path, monkeypatch):
+    clock = Timed(monkeypatch, lambda step: 0.1)
+    original = trainer.evaluate
+
+    def evaluate(*given):
+        clock.now += 1.0
+        return original(*given)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    result = timed_run(corpus, tmp_path, 10.0, max_steps=100, eval_every=39)
+    assert result.steps == 78
+    assert clock.now == result.elapsed == pytest.approx(10, rel=0.05)
+
+
 def test_a_run_that_is_stopped_goes_on_to_the_step_that_was_planned(corpus, tmp_path, monkeypatch):
     Timed(monkeypatch, COSTS["twice as fast"])
     with pytest.raises(Interrupted):
