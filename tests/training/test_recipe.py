@@ -7,7 +7,7 @@ from small import SETTINGS, Signal, note_of
 import charrnn
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.runs import RunFolder
-from charrnn.training import recipe, train_in, trainer
+from charrnn.training import recipe, shards, train_in, trainer
 from charrnn.training.bench import Point, operations
 from charrnn.training.recipe import choose
 
@@ -56,8 +56,17 @@ def test_what_is_given_stays(steady):
     assert config.model_dump(include=given.keys()) == given
     assert (config.eval_every, config.optimizer, config.learning_rate) == (3, "sgd", 0.25)
     assert chosen(text(5000), 10, optimizer="sgd").learning_rate == 0.5  # as it is by default
+    assert chosen(text(5000), 10, val_fraction=0.0).average == "none"  # nothing would say where it is better
     with pytest.raises(ConfigError, match="`min_learning_rate_ratio` has no effect with `schedule` constant"):
         chosen(text(5000), 10, min_learning_rate_ratio=0.5)
+
+
+def test_threads_are_chosen_as_a_run_does_and_noted(steady, monkeypatch):
+    for cores in (1, 3):
+        monkeypatch.setattr(shards, "available_cores", lambda cores=cores: cores)
+        assert chosen(text(200_000), 1000).threads == cores
+        assert chosen(text(1000), 1000).threads == 1
+        assert chosen(text(200_000), 1000, threads="auto").threads == "auto"
 
 
 def test_the_parts_of_a_text_that_is_long_for_the_time_are_small(steady):
