@@ -27,11 +27,13 @@ def tanh_forward(
 
 
 def tanh_backward(
-    da: Array,  # (B, H)
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dz⟨t+1⟩ W_aaᵀ
     a: Array,  # (B, H)
     dz: Array,  # (B, H), written
 ) -> None:
-    """The gradient of z⟨t⟩, given all of da⟨t⟩ (B4)."""
+    """The gradients of a⟨t⟩ and z⟨t⟩ (B3, B4)."""
+    da += future  # (B3)
     np.multiply(a, a, out=dz)
     np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh
     dz *= da  # (B4)
@@ -65,16 +67,20 @@ def gru_gates(
 
 
 def gru_gates_backward(
-    da: Array,  # (B, H)
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dq⟨t+1⟩ W_aaᵀ
+    after: Array,  # (B, H): da⟨t+1⟩ ∘ u⟨t+1⟩ as it comes in, da⟨t⟩ ∘ u⟨t⟩ as it goes out
     before: Array,  # (B, H): a⟨t−1⟩
     k: Array,  # (B, 3H): the gates
     q_n: Array,  # (B, H): dz_n as it goes out
     dq: Array,  # (B, 3H), written
 ) -> None:
-    """The gradients of the gates' products, given all of da⟨t⟩ (GB2–GB5)."""
+    """The gradients of a⟨t⟩ and of the gates' products (GB1–GB5)."""
     H = da.shape[-1]
     r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
     dq_r, dq_u, dq_n = dq[:, :H], dq[:, H : 2 * H], dq[:, 2 * H :]
+    da += future
+    da += after  # (GB1)
     np.multiply(k, k, out=dq)
     np.subtract(k, dq, out=dq)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
     dq_r *= q_n
@@ -88,6 +94,7 @@ def gru_gates_backward(
     dq_u *= da  # (GB5)
     np.multiply(dz_n, r, out=dq_n)  # (GB3)
     dq_r *= dz_n  # (GB4)
+    np.multiply(da, u, out=after)  # for (GB1) and (GB8)
 
 
 def lstm_gates(
@@ -116,16 +123,18 @@ def lstm_gates(
 
 
 def lstm_gates_backward(
-    da: Array,  # (B, H)
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dz⟨t+1⟩ W_aaᵀ
+    after: Array,  # (B, H): dc⟨t+1⟩ ∘ f⟨t+1⟩ as it comes in, dc⟨t⟩ ∘ f⟨t⟩ as it goes out
     k: Array,  # (B, 4H): the gates
     before: Array,  # (B, H): c⟨t−1⟩
     dc: Array,  # (B, H): tanh c⟨t⟩ as it comes in, dc⟨t⟩ as it goes out
-    after: Array | None,  # (B, H): what c⟨t+1⟩ sends back; None where nothing does
     dz: Array,  # (B, 4H), written
 ) -> None:
-    """The gradients of the gates and of the cell, given all of da⟨t⟩ (LB2–LB4)."""
+    """The gradients of a⟨t⟩, of the cell and of the gates (LB1–LB4)."""
     B, H = da.shape
-    (i, _, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(dz)
+    (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(dz)
+    da += future  # (LB1)
     np.multiply(k, k, out=dz)
     np.subtract(k, dz, out=dz)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
     dz_o *= dc
@@ -134,14 +143,14 @@ def lstm_gates_backward(
     np.subtract(1, dc, out=dc)  # 1 − tanh² c
     dc *= o
     dc *= da
-    if after is not None:
-        dc += after  # (LB2)
+    dc += after  # (LB2)
     np.multiply(g, g, out=dz_g)
     np.subtract(1, dz_g, out=dz_g)  # 1 − g², the derivative of tanh
     dz_i *= g
     dz_f *= before
     dz_g *= i
     dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]  # (LB3)
+    np.multiply(dc, f, out=after)  # for (LB2) and (LB5)
 
 
 def softmax_forward(

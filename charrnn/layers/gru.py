@@ -93,21 +93,15 @@ def gru_backward(
     T, B, H = da.shape
     dq = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
-    future = np.empty((B, H), da.dtype)
+    future, after = np.zeros((2, B, H), da.dtype)  # nothing after the window sends anything back
     reset_past(a, rho)
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # nothing after the window sends anything back
-            np.matmul(dq[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)
-            da[t] += future
-            np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (GB1)
-        kernels.gru_gates_backward(da[t], a[t], gates[t], q_n[t], dq[t])  # GB2–GB5
-    da0 = np.matmul(dq[0], W_aaT)
-    da0 += da[0] * gates[0, :, H : 2 * H]  # (GB8)
-    reset_backward(da0, rho, 0)  # (RB3)
-    return dq, da0
+        kernels.gru_gates_backward(da[t], future, after, a[t], gates[t], q_n[t], dq[t])  # GB1–GB5
+        np.matmul(dq[t], W_aaT, out=future)  # (GB1)
+        reset_backward(future, rho, t)  # (RB1)
+        reset_backward(after, rho, t)  # (RB1); of the first step (RB3)
+    future += after  # (GB8)
+    return dq, future
 
 
 def gru_backward_weights(

@@ -94,20 +94,16 @@ def lstm_backward(
     T, B, H = da.shape
     dz = np.empty_like(gates) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)
-    future, after = np.empty((B, H), da.dtype), dc
+    future, after = np.zeros((2, B, H), da.dtype)  # dz⟨T+1⟩ = 0
+    if dc is not None:
+        after[...] = dc
     reset_past(c, rho)
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # dz⟨T+1⟩ = 0
-            np.matmul(dz[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (LB1)
-            after = np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
-            reset_backward(after, rho, t + 1)  # (RB2)
-        kernels.lstm_gates_backward(da[t], gates[t], c[t], tanh_c[t], after, dz[t])  # LB2–LB4
-    da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]  # (LB5)
-    reset_backward(da0, rho, 0)
-    reset_backward(dc0, rho, 0)  # (RB3)
-    return dz, da0, dc0
+        kernels.lstm_gates_backward(da[t], future, after, gates[t], c[t], tanh_c[t], dz[t])  # LB1–LB4
+        np.matmul(dz[t], W_aaT, out=future)  # (LB1); of the first step (LB5)
+        reset_backward(future, rho, t)  # (RB1); of the first step (RB3)
+        reset_backward(after, rho, t)  # (RB2); of the first step (RB3)
+    return dz, future, after
 
 
 def lstm_step(

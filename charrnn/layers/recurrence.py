@@ -74,17 +74,13 @@ def recurrence_backward(
     T, B, H = da.shape
     dz = np.empty_like(da) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)  # OpenBLAS runs small products twice as fast on a copy, row by row
-    future = np.empty((B, H), da.dtype)
+    future = np.zeros((B, H), da.dtype)  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
-            np.matmul(dz[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (B3)
-        kernels.tanh_backward(da[t], a[t + 1], dz[t])  # B4
-    da0 = np.matmul(dz[0], W_aaT)  # (B9)
-    reset_backward(da0, rho, 0)  # (RB3)
+        kernels.tanh_backward(da[t], future, a[t + 1], dz[t])  # B3, B4
+        np.matmul(dz[t], W_aaT, out=future)  # (B3); of the first step (B9)
+        reset_backward(future, rho, t)  # (RB1); of the first step (RB3)
     reset_past(a, rho)
-    return dz, da0
+    return dz, future
 
 
 def recurrence_backward_weights(

@@ -18,11 +18,11 @@ from charrnn.model import Network
 
 KERNELS = {
     "tanh_forward": "a recurrent b_a",
-    "tanh_backward": "da a dz",
+    "tanh_backward": "da future a dz",
     "gru_gates": "k q b_a b_n before q_n a",
-    "gru_gates_backward": "da before k q_n dq",
+    "gru_gates_backward": "da future after before k q_n dq",
     "lstm_gates": "k recurrent b_a before c tanh_c a",
-    "lstm_gates_backward": "da k before dc after dz",
+    "lstm_gates_backward": "da future after k before dc dz",
     "cross_entropy_forward": "logits y out b_y",
     "cross_entropy_backward": "y_hat y",
     "sum_rows": "rows out",
@@ -114,10 +114,8 @@ def test_the_twin_computes_what_the_definition_does(compiled, name, dtype):
         given = arguments(name, dtype, normal(scale))
         if "backward" in name:  # of gates and activations as they come: between −1 and 1
             given |= {word: np.tanh(given[word]) for word in ("k", "a", "dc", "before") if word in given}
-        options = [given, given | {"after": None}] if "after" in given else [given]
-        for option in options:
-            expected = results(getattr(elementwise, name), option)
-            assert_near(results(getattr(compiled, name), option), expected, 30 * np.finfo(dtype).eps)
+        expected = results(getattr(elementwise, name), given)
+        assert_near(results(getattr(compiled, name), given), expected, 30 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -213,7 +211,7 @@ def test_each_kernel_computes_many_numbers_at_once(compiled, name):
     (code,) = (fresh.inspect_asm(signature) for signature in fresh.signatures)
     assert len(re.findall(r"\bv?divps\b", code)) >= DIVISIONS.get(name, 0)
     packed, single = (len(re.findall(rf"{ARITHMETIC}{kind}\b", code)) for kind in ("ps", "s[sd]"))
-    assert packed >= single / 2 > 0  # the loop over many, and that over what is left
+    assert packed >= single / 5 > 0  # the loop over many, and that over what is left, which may be unrolled
     if name == "cross_entropy_forward":  # the largest logit, by the order of integers
         assert re.search(r"\bv?pmaxsd\b|\bv?pcmpgtd\b", code)
 
@@ -259,12 +257,7 @@ def planted():
         for line in lines:
             left, sign, right = re.fullmatch(r"(.*?)( [-+*/]?= |$)(.*)", line).groups()
             # (what is taken off all logits is no matter, as long as exp stays in its range)
-            if (
-                not sign
-                or re.match(r"\s*\w+,", left)
-                or "after" in line
-                or left.strip() in ("shift", "y_hat", "row")
-            ):
+            if not sign or re.match(r"\s*\w+,", left) or left.strip() in ("shift", "y_hat", "row"):
                 continue
             wrongs = [
                 left + sign + right.replace(" + ", " - ", 1),
