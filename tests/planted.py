@@ -100,21 +100,21 @@ PLANTED = {
     "GB2": (elementwise, "gru_gates_backward", {
         "dz_n *= da  # (GB2)": ["pass", "dz_n *= -da", "dz_n *= np.roll(da, 1, axis=0)", "dz_n *= da * (1 + 1e-9)"],
         "np.subtract(1, dz_n, out=dz_n)": ["pass"],
-        "np.subtract(1, u, out=dq_n)": ["dq_n[...] = u"],
-        "dz_n *= dq_n": ["pass"],
+        "np.subtract(1, u, out=slope_n)": ["slope_n[...] = u"],
+        "dz_n *= slope_n": ["pass"],
     }),
     "GB3": (elementwise, "gru_gates_backward", {
         "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(-dz_n, r, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
     }),
     "GB4": (elementwise, "gru_gates_backward", {
-        "dq_r *= q_n": ["pass", "dq_r *= n", "dq_r *= np.roll(q_n, 1, axis=0)"],
-        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da", "dq_r *= dz_n * (1 + 1e-9)"],
+        "slope_r *= q_n": ["pass", "slope_r *= n", "slope_r *= np.roll(q_n, 1, axis=0)"],
+        "np.multiply(slope_r, dz_n, out=dq_r)": ["dq_r[...] = slope_r", "np.multiply(slope_r, -dz_n, out=dq_r)", "np.multiply(slope_r, da, out=dq_r)", "np.multiply(slope_r, dz_n * (1 + 1e-9), out=dq_r)"],
     }),
     "GB5": (elementwise, "gru_gates_backward", {
-        "np.subtract(before, n, out=dq_n)": ["np.subtract(np.roll(before, 1, axis=0), n, out=dq_n)", "np.subtract(n, before, out=dq_n)", "dq_n[...] = before"],
-        "dq_u *= dq_n": ["pass", "dq_u *= -dq_n"],
-        "dq_u *= da  # (GB5)": ["pass", "dq_u *= np.roll(da, 1, axis=0)", "dq_u *= da * (1 + 1e-9)"],
-        "np.subtract(k, dq, out=dq)": ["pass"],
+        "np.subtract(before, n, out=slope_n)": ["np.subtract(np.roll(before, 1, axis=0), n, out=slope_n)", "np.subtract(n, before, out=slope_n)", "slope_n[...] = before"],
+        "slope_u *= slope_n": ["pass", "slope_u *= -slope_n"],
+        "np.multiply(slope_u, da, out=dq_u)": ["dq_u[...] = slope_u", "np.multiply(slope_u, np.roll(da, 1, axis=0), out=dq_u)", "np.multiply(slope_u, da * (1 + 1e-9), out=dq_u)"],
+        "np.subtract(k, slope, out=slope)  # r(1 − r)": ["pass  #"],
     }),
     "GB6": (gru, "gru_backward_weights", {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
@@ -146,19 +146,19 @@ PLANTED = {
         "np.multiply(dc, f, out=after)": ["pass", "np.multiply(dc, i, out=after)", "np.multiply(da, f, out=after)", "after += dc * f"],
     }),
     "LB3": (elementwise, "lstm_gates_backward", {
-        "dz_i *= g": ["pass", "dz_i *= i"],
-        "dz_f *= before": ["pass", "dz_f *= np.roll(before, 1, axis=0)"],
-        "np.subtract(1, dz_g, out=dz_g)": ["pass"],
-        "dz_g *= i": ["pass", "dz_g *= -i"],
-        "np.subtract(k, dz, out=dz)": ["pass"],
-        "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]": ["pass", "dz.reshape(B, 4, H)[:, :3] *= -dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= da[:, np.newaxis]", "dz.reshape(B, 4, H)[:, 1:3] *= dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis] * (1 + 1e-9)"],
+        "slope_i *= g": ["pass", "slope_i *= i"],
+        "slope_f *= before": ["pass", "slope_f *= np.roll(before, 1, axis=0)"],
+        "np.subtract(1, slope_g, out=slope_g)": ["pass"],
+        "slope_g *= i": ["pass", "slope_g *= -i"],
+        "np.subtract(k, slope, out=slope)  # k(1 − k)": ["pass  #"],
+        "np.multiply(factors[:, :3], dc[:, np.newaxis], out=dz[:, :3])": ["dz[:, :3] = factors[:, :3]", "np.multiply(factors[:, :3], -dc[:, np.newaxis], out=dz[:, :3])", "np.multiply(factors[:, :3], da[:, np.newaxis], out=dz[:, :3])", "np.multiply(factors[:, 1:3], dc[:, np.newaxis], out=dz[:, 1:3])", "np.multiply(factors[:, :3], dc[:, np.newaxis] * (1 + 1e-9), out=dz[:, :3])"],
     }),
     "LB4": (elementwise, "lstm_gates_backward", {
-        "dz_o *= dc": ["pass", "dz_o *= before"],
-        "dz_o *= da": ["pass", "dz_o *= -da", "dz_o *= np.roll(da, 1, axis=0)", "dz_o *= da * (1 + 1e-9)"],
+        "slope_o *= dc": ["pass", "slope_o *= before"],
+        "np.multiply(slope_o, da, out=dz[:, 3])": ["dz[:, 3] = slope_o", "np.multiply(slope_o, -da, out=dz[:, 3])", "np.multiply(slope_o, np.roll(da, 1, axis=0), out=dz[:, 3])", "np.multiply(slope_o, da * (1 + 1e-9), out=dz[:, 3])"],
     }),
     "LB5": (lstm, "lstm_backward", {
-        "return dz, future, after": ["return dz, 0 * future, after", "return dz, da[0], after", "return dz, future, tanh_c[0]", "return dz, future, tanh_c[0] * gates[0, :, :H]", "return dz, future, tanh_c[-1] * gates[0, :, H : 2 * H]", "return dz, future, after * (1 + 1e-9)"],
+        "return dz, future, after": ["return dz, 0 * future, after", "return dz, da[0], after", "return dz, future, tanh_c[0]", "return dz, future, tanh_c[-1]", "return dz, future, after * (1 + 1e-9)"],
     }),
 }  # fmt: skip
 STACK = {"num_layers": 2, "dropout": 0.4}

@@ -129,6 +129,7 @@ class TanhMemory(NamedTuple):
     """What is kept of a window."""
 
     a: Array  # (T+1, B, H)
+    dz: Array  # (T, B, H)
 
     @property
     def xW(self) -> Array:
@@ -139,7 +140,7 @@ class TanhMemory(NamedTuple):
         return (self.a[-1],)
 
     def part(self, steps: slice) -> "TanhMemory":
-        return TanhMemory(self.a[steps.start : steps.stop + 1])
+        return TanhMemory(self.a[steps.start : steps.stop + 1], self.dz[steps])
 
 
 class Tanh(Cell[TanhMemory]):
@@ -150,7 +151,7 @@ class Tanh(Cell[TanhMemory]):
     biases: ClassVar = {"b_a": (0,)}
 
     def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> TanhMemory:
-        return TanhMemory(np.empty((T + 1, B, H), dtype))
+        return TanhMemory(np.empty((T + 1, B, H), dtype), np.empty((T, B, H), dtype))
 
     def forward(
         self,
@@ -168,23 +169,19 @@ class Tanh(Cell[TanhMemory]):
         da: Array,
         memory: TanhMemory,
         w: Weights,
-        dz: Array,
         future: States | None = None,
         rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=memory.dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(
         self, dz: Array, memory: TanhMemory, dw: Weights, kernels: ModuleType = elementwise
     ) -> None:
         recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"], kernels=kernels)
-
-    def scratch(self, da: Array, memory: TanhMemory) -> Array:
-        return da
 
     def step(self, xW: Array, before: States, w: Weights) -> States:
         (a,) = before

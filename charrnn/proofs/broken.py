@@ -35,9 +35,9 @@ PLANTED = (
     Planted("rnn", "B5", recurrence, "past.T, rows", "rows.T, past"),
     Planted("rnn", "B3", elementwise, "da += future  # (B3)", "da -= future"),
     Planted("rnn", "B2", dense, "rows, out=dW_ya", "rows / T, out=dW_ya"),
-    Planted("gru", "GB4", elementwise, "dq_r *= q_n", "dq_r *= n"),
+    Planted("gru", "GB4", elementwise, "slope_r *= q_n", "slope_r *= n"),
     Planted("rnn", "B9", recurrence, "return dz, future", "return dz, da[0]"),
-    Planted("lstm", "LB3", elementwise, "dz_f *= before", "dz_f *= dc"),
+    Planted("lstm", "LB3", elementwise, "slope_f *= before", "slope_f *= dc"),
     Planted("rnn", "B1", elementwise, "dlogits /= T * B", "dlogits /= B"),
     Planted("rnn", "B4", elementwise, "np.multiply(a, a", "np.multiply(a, a[::-1]"),
     Planted("gru", "GB3", elementwise, "dz_n, r, out=dq_n", "dz_n, u, out=dq_n"),
@@ -45,9 +45,9 @@ PLANTED = (
     Planted("lstm", "LB2", elementwise, "dc *= o", "dc *= i"),
     Planted("rnn", "B6", inputs, "x.reshape(-1, x.shape[-1])", "x[::-1].reshape(-1, x.shape[-1])"),
     Planted("gru", "GB1", elementwise, "da += after  # (GB1)", "da += after * u"),
-    Planted("lstm", "LB4", elementwise, "dz_o *= dc", "dz_o *= before"),
+    Planted("lstm", "LB4", elementwise, "slope_o *= dc", "slope_o *= before"),
     Planted("rnn", "B8", inputs, "dz.reshape(-1, H), W_ax", "dz[::-1].reshape(-1, H), W_ax"),
-    Planted("gru", "GB5", elementwise, "before, n, out=dq_n", "before, r, out=dq_n"),
+    Planted("gru", "GB5", elementwise, "before, n, out=slope_n", "before, r, out=slope_n"),
 )
 
 
