@@ -6,7 +6,7 @@ Found by trials that tests/benchmarks/README.md lists, with what was tried and l
 - Small windows and batches cost a tenth of the speed and make more steps, which a short run is short of.
 - A constant rate with an average of the weights beats a cosine; and since it does not need to know the last
   step, the clock can say which that is.
-- The largest network wins that can still read the text some 25 times in that time, fewer times if it is long.
+- The largest network wins that can still read the text some 10 times in that time, fewer times if it is long.
 - The oftener a text is read by a network that is large for it, the more dropout it takes.
 """
 
@@ -28,7 +28,7 @@ TRAINING = {"learning_rate": 3e-3, "schedule": "constant", "average": "ema"}
 SIZES, SIZES_OF_MANY = (64, 96, 128, 160, 192, 256, 320, 384, 512), (256,)  # hidden sizes to choose from
 WINDOWS, MOST_WINDOWS = {2e7: (32, 32), 4e7: (64, 32)}, (64, 64)  # T and B by the characters trained on
 MOST_WEIGHTS = 10  # for each character of the text
-DROPOUT = {1: 0.0, 4: 0.1, 16: 0.2, 64: 0.3, 256: 0.4}  # by weights for each character, times its readings
+DROPOUT = {10: 0.0, 25: 0.1, 60: 0.2, 200: 0.3, 600: 0.4}  # by weights for each character, times its readings
 MOST_DROPOUT = 0.5  # for more
 VALIDATIONS, VALIDATING = 25, 0.1  # in a run, and the part of the time for them, at the most
 LARGEST = 128  # T and B of a measurement
@@ -37,7 +37,7 @@ TOO_OFTEN = 200  # times through a text, from which on more text would teach mor
 
 def epochs_wanted(n: int) -> float:
     """How many times a text of n characters is to be read, by the largest network that can."""
-    return float(25 * min(1, 5e5 / n) ** 0.6)
+    return float(10 * min(1, 5e5 / n) ** 0.6)
 
 
 def windows_of(train: Text, characters: float) -> dict[str, int]:
