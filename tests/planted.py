@@ -27,7 +27,7 @@ PLANTED = {
         "da += future  # (B3)": ["pass", "da -= future", "da[...] = future", "da += future * (1 + 1e-9)", "da += np.roll(future, 1, axis=0)"],
     }),
     "B3 in time": (recurrence, "recurrence_backward", {
-        "np.matmul(dz[t], W_aaT, out=future)": ["np.matmul(dz[t], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t], W_aaT, out=future)", "np.matmul(dz[t], W_aaT, out=future) if t < T - 1 else 0"],
+        "product(dz[t], W_aaT, out=future)": ["np.matmul(dz[t], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t], W_aaT, out=future)", "np.matmul(dz[t], W_aaT, out=future) if t < T - 1 else 0"],
         "future = np.zeros((B, H), da.dtype)": ["future = da[-1].copy()"],
     }),
     "B4": (elementwise, "tanh_backward", {
@@ -95,7 +95,7 @@ PLANTED = {
         "np.multiply(da, u, out=after)": ["pass", "np.multiply(da, r, out=after)", "np.multiply(da, 1 - u, out=after)"],
     }),
     "GB1 in time": (gru, "gru_backward", {
-        "np.matmul(dq[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
+        "product(dq[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
     }),
     "GB2": (elementwise, "gru_gates_backward", {
         "dz_n *= da  # (GB2)": ["pass", "dz_n *= -da", "dz_n *= np.roll(da, 1, axis=0)", "dz_n *= da * (1 + 1e-9)"],
@@ -134,7 +134,7 @@ PLANTED = {
         "da += future  # (LB1)": ["pass", "da -= future", "da[...] = future", "da += future * (1 + 1e-9)"],
     }),
     "LB1 in time": (lstm, "lstm_backward", {
-        "np.matmul(dz[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
+        "product(dz[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
     }),
     "LB2": (elementwise, "lstm_gates_backward", {
         "dc *= da": ["pass", "dc *= -da", "dc *= np.roll(da, 1, axis=0)"],

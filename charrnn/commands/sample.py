@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,6 +37,7 @@ from charrnn.config import Positive, SampleConfig
 from charrnn.errors import TextError, setting
 from charrnn.measures.novelty import LENGTHS, Novelty, novelty
 from charrnn.model.charrnn import CharRNN
+from charrnn.model.kernels import choose_for_text
 from charrnn.model.sampling import Sample, generators
 from charrnn.runs import PRETRAINED, find_save, load
 from charrnn.text.documents import begun
@@ -46,6 +48,7 @@ AT_ONCE = 64  # texts of one drawing
 PRIME_BYTES = 64 * 10**6
 STOP_BYTES = 10**6
 NAMED = 8  # cut texts that are named
+PATIENCE = 3.0  # seconds; numba loads what it has compiled before in one
 
 
 class SampleSettings(SampleConfig, SavedConfig):
@@ -204,6 +207,9 @@ class Output:
     def stream_one(self) -> None:
         """Write one text, its characters as they are drawn."""
         decode, text = self.model.vocabulary.decode_bytes, list[int]()
+        waiting = threading.Timer(PATIENCE, warn, ["numba compiles for the first text on this machine"])
+        if choose_for_text(self.config) == "numba":
+            waiting.start()
         drawn = self.model.draw(self.start, self.config)
         self.writer.write(decode(self.prime))
         while True:
@@ -212,6 +218,8 @@ class Output:
             except StopIteration as end:
                 stop: list[int] = end.value
                 break
+            finally:
+                waiting.cancel()
             self.writer.write(decode(piece))
             if self.keep:
                 text += piece

@@ -60,14 +60,14 @@ def gru_forward(
     q_n = np.empty((T, B, H), dtype) if q_n is None else q_n
     gates = np.empty((T, B, 3 * H), dtype) if gates is None else gates
     half = np.repeat(np.array([0.5, 0.5, 1], dtype), H)  # (3H,)
-    W_aa = spread(W_aa * half)
+    W_aa, product = spread(W_aa * half)
     q = np.empty((B, 3 * H), dtype)
     a[0] = a0
     if gates is not xW:
         gates[...] = xW
     for t in range(1, T + 1):
         past = reset_forward(a[t - 1], rho, t - 1)
-        np.matmul(past, W_aa, out=q)
+        product(past, W_aa, out=q)
         kernels.gru_gates(gates[t - 1], q, b_a, b_n, past, q_n[t - 1], a[t])  # GF1–GF5
     return a, q_n, gates
 
@@ -90,12 +90,12 @@ def gru_backward(
     """
     T, B, H = da.shape
     dq = gates  # from the last step to the first
-    W_aaT = spread(spread(W_aa).T)
+    W_aaT, product = spread(spread(W_aa)[0].T)
     future, after = np.zeros((2, B, H), da.dtype)  # nothing after the window sends anything back
     reset_past(a, rho)
     for t in range(T - 1, -1, -1):
         kernels.gru_gates_backward(da[t], future, after, a[t], gates[t], q_n[t])  # GB1–GB5
-        np.matmul(dq[t], W_aaT, out=future)  # (GB1)
+        product(dq[t], W_aaT, out=future)  # (GB1)
         reset_backward(future, rho, t)  # (RB1)
         reset_backward(after, rho, t)  # (RB1); of the first step (RB3)
     future += after  # (GB8)

@@ -61,13 +61,13 @@ def lstm_forward(
     c = np.empty((T + 1, B, H), dtype) if c is None else c
     tanh_c = np.empty((T, B, H), dtype) if tanh_c is None else tanh_c
     gates = np.empty((T, B, 4 * H), dtype) if gates is None else gates
-    W_aa = spread(W_aa * scale(H, dtype))
+    W_aa, product = spread(W_aa * scale(H, dtype))
     recurrent = np.empty((B, 4 * H), dtype)
     a[0], c[0] = a0, c0
     if gates is not xW:
         gates[...] = xW
     for t in range(1, T + 1):
-        np.matmul(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
+        product(reset_forward(a[t - 1], rho, t - 1), W_aa, out=recurrent)
         past = reset_forward(c[t - 1], rho, t - 1)
         kernels.lstm_gates(gates[t - 1], recurrent, b_a, past, c[t], tanh_c[t - 1], a[t])  # LF1–LF4
     return a, c, tanh_c, gates
@@ -93,14 +93,14 @@ def lstm_backward(
     """
     T, B, H = da.shape
     dz = gates  # from the last step to the first
-    W_aaT = spread(spread(W_aa).T)
+    W_aaT, product = spread(spread(W_aa)[0].T)
     future, after = np.zeros((2, B, H), da.dtype)  # dz⟨T+1⟩ = 0
     if dc is not None:
         after[...] = dc
     reset_past(c, rho)
     for t in range(T - 1, -1, -1):
         kernels.lstm_gates_backward(da[t], future, after, gates[t], c[t], tanh_c[t])  # LB1–LB4
-        np.matmul(dz[t], W_aaT, out=future)  # (LB1); of the first step (LB5)
+        product(dz[t], W_aaT, out=future)  # (LB1); of the first step (LB5)
         reset_backward(future, rho, t)  # (RB1); of the first step (RB3)
         reset_backward(after, rho, t)  # (RB2); of the first step (RB3)
     return dz, future, after

@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from itertools import islice
 
 import pytest
 from conftest import TINY, start
 
 import charrnn
+from charrnn.commands import sample
 from charrnn.model.sampling import generators
 
 SETTINGS = {"length": 50, "seed": 1, "temperature": 1.5, "top_k": 9, "top_p": 0.8}
@@ -211,3 +213,21 @@ def test_unknown_characters_of_the_prime_text_can_be_dropped(cli, run_folder):
     assert (outcome.code, outcome.out) == (0, "the ick fox")
     dropped = "2 characters dropped, 2 distinct, which the vocabulary lacks: 'Q' (U+0051) 1, 'u' (U+0075) 1"
     assert dropped in outcome.err
+
+
+@pytest.mark.parametrize(("seconds", "kernels"), [(0.3, "numba"), (0, "numba"), (0.3, "numpy")])
+def test_a_text_that_has_to_wait_for_numba_says_so(cli, run_folder, monkeypatch, seconds, kernels):
+    """And only that: not one that is there at once, nor one that NumPy draws slowly."""
+
+    def draw(*_):
+        time.sleep(seconds)
+        yield [0, 1]
+        time.sleep(0.3)
+        return []
+
+    monkeypatch.setattr(sample, "PATIENCE", 0.1)
+    monkeypatch.setattr(sample, "choose_for_text", lambda _: kernels)
+    monkeypatch.setattr(charrnn.CharRNN, "draw", draw)
+    outcome = cli("sample", run_folder)
+    assert outcome.code == 0
+    assert ("numba compiles" in outcome.err) == (seconds > 0 and kernels == "numba")
