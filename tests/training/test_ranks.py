@@ -89,6 +89,8 @@ FORMS = {
     "sgd, plateau": (2, ["--optimizer", "sgd", "--clip-value", 0.01, "--schedule", "plateau"]),
     "average": (3, ["--average", "ema", "--schedule", "constant"]),
     "double": (2, ["--dtype", "float64", "--batch-size", 3]),
+    "stateless": (2, ["--stateless"]),
+    "documents": (3, ["--documents", "line", "--val-fraction", 0.2]),
     "numba": (2, ["--kernels", "numba", "--cell", "gru"]),
 }
 
@@ -272,8 +274,7 @@ def test_bench_measures_ranks():
     for point in report["points"]:
         assert point["sum_seconds"] > 0 < point["words_seconds"]
         assert point["sum_bytes"] == 4 * (61 * 8 + 8 * 8 + 8 + 8 * 61 + 61)
-        tokens, state = 2 * 4 * point["batch_size"], 4 * 8 * point["batch_size"]
-        assert point["words_bytes"] == (tokens + state) // 3
+        assert point["words_bytes"] == 2 * 4 * point["batch_size"] // 3
     assert len(report["predicted"]) == 18
 
 
