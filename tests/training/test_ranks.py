@@ -36,13 +36,15 @@ def once(words):
 class Job:
     """A command under mpiexec: some ranks of it."""
 
-    def __init__(self, ranks, *words, last_rank=("-m", "charrnn")):
+    def __init__(self, ranks, *words, first_rank=("-m", "charrnn"), last_rank=("-m", "charrnn")):
         pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
         if MPIEXEC is None:
             pytest.skip("there is no mpiexec: pip install mpich")
         self.mark = uuid.uuid4().hex
         words = once(words)
-        command = [MPIEXEC, "-n", str(ranks - 1), sys.executable, "-m", "charrnn", *words]
+        command = [MPIEXEC, "-n", "1", sys.executable, *first_rank, *words]
+        if ranks > 2:
+            command += [":", "-n", str(ranks - 2), sys.executable, "-m", "charrnn", *words]
         command += [":", "-n", "1", sys.executable, *last_rank, *words]
         env = os.environ | {"PYTHONPATH": str(ROOT), "MARK": self.mark}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -311,6 +313,43 @@ def test_other_commands_run_on_the_first_rank_alone(text_file):
     assert err == "2 ranks were started, of which charrnn gradcheck uses one\n"
 
 
+EARLY = """
+import os, signal, sys
+from charrnn import cli
+from charrnn.training import world
+original = {place}
+def stopped(*words):
+    os.kill(os.getpid(), signal.{number})
+    return original(*words)
+{place} = stopped
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_while_ranks_begin_ends_them(text_file, tmp_path, number):
+    for place, words in (("world.Witness", []), ("cli.parse", ["charrnn: stopped"])):
+        script = EARLY.format(place=place, number=number)
+        job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", first_rank=("-c", script))
+        code, out, err = job.end()
+        assert code != 0
+        assert "Traceback" not in err
+        if words:
+            assert (code, out, err.splitlines()) == (128 + getattr(signal, number), "", words)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_without_mpi4py_ends_the_job_with_a_line(text_file, tmp_path):
+    script = "import sys; sys.modules['mpi4py'] = None; from charrnn.cli import main; sys.exit(main())"
+    job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", last_rank=("-c", script))
+    code, _, err = job.end()
+    assert code != 0
+    (line,) = [line for line in err.splitlines() if line.startswith("charrnn")]
+    assert line.startswith("charrnn: rank 1 on ")
+    assert "pip install 'charrnn-numpy[mpi]' mpich" in line
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 # -- without MPI ------------------------------------------------------------------------------------
 
 
@@ -349,8 +388,11 @@ def test_without_mpi4py_it_says_what_to_install(cli, monkeypatch, text_file, tmp
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *what: killed.append(what))
     outcome = cli("train", text_file, "--out", tmp_path / "run")
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert "pip install 'charrnn-numpy[mpi]' mpich" in outcome.err
+    assert killed == [(os.getpid(), signal.SIGTERM)]  # so that the launcher ends the other ranks
     assert not (tmp_path / "run").exists()
