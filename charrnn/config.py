@@ -387,6 +387,11 @@ class TrainConfig(OptimizerConfig, WindowConfig, ModelConfig):
             what = setting("val_fraction" if self.val_fraction == 0 else "eval_every")
             which = " plateau" if counter == "schedule" else ""
             raise ValueError(f"{setting(counter)}{which} has no effect with {what} 0: it counts validations")
+        if self.average == "ema" and self.val_fraction == 0:
+            raise ValueError(
+                f"{setting('average')} ema has no effect with {setting('val_fraction')} 0: validations say "
+                "where it is better"
+            )
         return self
 
 

@@ -55,6 +55,7 @@ def test_settings_never_change():
         ({"schedule": "plateau", "eval_every": 0}, r"`schedule` plateau has no effect with `eval_every` 0"),
         ({"plateau_factor": 0.1}, r"`plateau_factor` has no effect with `schedule` cosine"),
         ({"patience": 3, "eval_every": 0}, r"`patience` has no effect with `eval_every` 0"),
+        ({"average": "ema", "val_fraction": 0}, r"`average` ema has no effect with `val_fraction` 0"),
         ({"keep": 0}, r"`keep` 0: should be greater"),
         ({"momentum": 0.5}, r"`momentum` has no effect with `optimizer` adam: it is for `optimizer` sgd"),
         ({"learning_rate_decay": 0.5}, r"it is for `schedule` step"),

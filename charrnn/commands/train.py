@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import shlex
 import sys
 import tomllib
@@ -296,7 +297,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 def command_of(args: argparse.Namespace, settings: TrainSettings, config: TrainConfig) -> str:
     """The command that repeats a run of which ``config`` was chosen."""
-    words = [*args.corpus]
+    words = [f"./{name}" if name.startswith("-") and name != "-" else name for name in args.corpus]
     for name in ("init_from", "vocabulary"):
         if value := getattr(args, name):
             words.append(f"{flag(name)}={value}")
@@ -316,11 +317,11 @@ def command_of(args: argparse.Namespace, settings: TrainSettings, config: TrainC
 
 def quoted(word: str) -> str:
     """A word for the shell, in a line whatever is in it."""
-    if not set(word) & set("\n\r\t"):
+    if word.isprintable():
         return shlex.quote(word)
-    for character, escape in ("\\", r"\\"), ("'", r"\'"), ("\n", r"\n"), ("\r", r"\r"), ("\t", r"\t"):
-        word = word.replace(character, escape)
-    return f"$'{word}'"
+    in_hex = ((c, "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))) for c in word)
+    escaped = (f"\\{c}" if c in "\\'" else c if c.isprintable() else code for c, code in in_hex)
+    return f"$'{''.join(escaped)}'"
 
 
 # -- what is printed --------------------------------------------------------------------------------

@@ -44,6 +44,9 @@ class Bar(Progress):
             disable=self.disable,
         )
 
+    def moved(self, total: int) -> None:
+        self._bar.total = total
+
     def compiling(self, begun: bool) -> None:
         self._bar.set_description_str("compiling" if begun else "")
 

@@ -9,6 +9,9 @@ class Progress:
     def start(self, characters: int, total: int) -> None:
         """Training begins, or continues: so many characters of the total have been trained on."""
 
+    def moved(self, total: int) -> None:
+        """The end has moved: so many characters will have been trained on by then."""
+
     def compiling(self, begun: bool) -> None:
         """Functions are compiled before the first step: it begins, or has ended."""
 

@@ -19,12 +19,11 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Documents, Text
 from charrnn.training.bench import Point, measure, operations
 from charrnn.training.shards import can_start_workers, choose_threads
-from charrnn.training.trainer import lasting, windows
+from charrnn.training.trainer import SCORED, lasting, windows
 from charrnn.training.world import World
 
 NETWORK = {"cell": "gru", "num_layers": 2, "embedding_size": 32}
 MANY, NETWORK_OF_MANY = 500, {"cell": "gru", "num_layers": 1, "embedding_size": 128}  # of so many characters
-TRAINING = {"learning_rate": 3e-3, "schedule": "constant", "average": "ema"}
 SIZES, SIZES_OF_MANY = (64, 96, 128, 160, 192, 256, 320, 384, 512), (256,)  # hidden sizes to choose from
 WINDOWS, MOST_WINDOWS = {2e7: (32, 32), 4e7: (64, 32)}, (64, 64)  # T and B by the characters trained on
 MOST_WEIGHTS = 10  # for each character of the text
@@ -69,7 +68,8 @@ def choose(
     train, V = corpus.parts(config).train, len(corpus.vocabulary)
     n = len(train)
     form, sizes = (NETWORK, SIZES) if V < MANY else (NETWORK_OF_MANY, SIZES_OF_MANY)
-    config = updated(**form, **TRAINING, **windows_of(train, 0), hidden_size=128)
+    average = "ema" if config.val_fraction else "none"  # validations say where it is better
+    config = updated(**form, schedule="constant", average=average, **windows_of(train, 0), hidden_size=128)
     windows(train, config)  # a text that is too short for what was given is refused before any measurement
     gflops = measured(config, corpus, 0.3, world).gflops
     for size in reversed(sizes):
@@ -82,25 +82,31 @@ def choose(
     rates = [rate for most, rate in DROPOUT.items() if epochs * per_character < most]
     config = updated(dropout=[*rates, MOST_DROPOUT][0], **windows_of(train, epochs * n))
     speed = measured(config, corpus, 0.7, world).chars_per_second
-    scored = 1.5 * speed  # characters a second: forward only, but the average too
-    fraction = float(f"{min(0.05, VALIDATING * seconds * scored / n):.2g}")
+    scored = SCORED * speed  # characters a second
+    fraction = float(f"{min(0.05, VALIDATING / 2 * seconds * scored / n):.2g}")  # so that there are two
     config = updated(val_fraction=fraction, test_fraction=fraction)
     parts = corpus.parts(config)
     streams, validation = windows(parts.train, config), max(1, len(parts.val)) / scored  # seconds
-    count = max(1, min(VALIDATIONS, int(VALIDATING * seconds / validation)))
+    count = max(1, min(VALIDATIONS, round(VALIDATING * seconds / validation)))
     training = max(0, seconds - count * validation)
     steps = max(1, round(training * speed * len(streams) / streams.characters(len(streams))))
-    config = updated(eval_every=ceil(steps / count), warmup_steps=min(100, steps // 10))
+    config = updated(
+        eval_every=ceil(steps / count),
+        warmup_steps=min(100, steps // 10),
+        threads=threads_of(config, config.batch_size, world),  # as many everywhere: others round otherwise
+    )
     return TrainConfig(**config.model_dump() | lasting(steps, len(streams)))
 
 
 def measured(config: TrainConfig, corpus: Corpus, seconds: float, world: World | None) -> Point:
     """How fast this machine trains such a network, in windows that are not too large to measure soon."""
     T, B = min(config.seq_length, LARGEST), min(config.batch_size, LARGEST)
-    ranks, cores = (world.size, world.cores) if world else (1, None)
-    threads = (
-        choose_threads(config.threads, B // ranks, config.hidden_size, cores) if can_start_workers() else 1
-    )
     fields = BenchConfig.model_fields.keys() & TrainConfig.model_fields.keys() - {"threads"}
     bench = BenchConfig(**config.model_dump(include=fields) | {"seq_length": T}, seconds=seconds)
-    return measure(bench, corpus.vocabulary, threads, B, 1.0, world)
+    return measure(bench, corpus.vocabulary, threads_of(config, B, world), B, 1.0, world)
+
+
+def threads_of(config: TrainConfig, B: int, world: World | None) -> int:
+    """The threads, of each rank, that share a batch of B rows."""
+    ranks, cores = (world.size, world.cores) if world else (1, None)
+    return choose_threads(config.threads, B // ranks, config.hidden_size, cores) if can_start_workers() else 1

@@ -35,6 +35,7 @@ from charrnn.training.shards import Plan, Shards, can_start_workers, choose_thre
 from charrnn.training.world import World
 
 OFF_PLAN = 0.03  # of the planned steps: a run that has a time to keep ends that much earlier or later
+SCORED = 1.5  # characters that are validated in the time of one trained on: forward only, but the average too
 SAMPLE_LENGTH = 240
 SAMPLE_DOCUMENTS = 32  # at the most
 
@@ -62,7 +63,7 @@ class Clock:
 
     def __init__(self, elapsed: float):
         self.time = self.logged = self.saved = time.monotonic()
-        self.validating = 0.0  # what the last validation took
+        self.validating: float | None = None  # what the last validation took
         self._began = self.time - elapsed
 
     def tick(self) -> float:
@@ -190,13 +191,19 @@ class Trainer:
         if self.seconds is None:
             return
         step, elapsed = self.state.step, self.clock.tick()
-        steps = step * (self.seconds - self.clock.validating) / elapsed  # the last one is still to come
+        last = self.clock.validating  # the last one is still to come
+        if last is None:
+            last = elapsed * len(self.parts.val) / self.streams.characters(step) / SCORED
+        steps = step * (self.seconds - last) / elapsed
         if abs(steps - self.planned_steps) <= OFF_PLAN * self.planned_steps:
             steps = self.planned_steps
         self.total_steps = max(step, round(steps))
+        if self.validation_due and elapsed + 2 * last > self.seconds:  # too late for another after this one
+            self.total_steps = step
         if self.total_steps != self.config.max_steps:
             changes = lasting(self.total_steps, len(self.streams))
             self.config = self.config.model_copy(update=changes)
+            self.progress.moved(self.streams.characters(self.total_steps))
 
     @property
     def validation_due(self) -> bool:
@@ -268,12 +275,11 @@ class Trainer:
         began = time.monotonic()
         val_loss = evaluate(self.model, self.parts.val, shards.scorer).loss
         self.guard.check_validation(state, val_loss)
-        average_val_loss = None
+        average_val_loss, averaged = None, False
         if self.average:
             average_val_loss = evaluate(self.average, self.parts.val, shards.scorer).loss
+            averaged, val_loss = average_val_loss < val_loss, min(val_loss, average_val_loss)
         self.clock.validating = time.monotonic() - began
-        averaged = average_val_loss is not None and average_val_loss < val_loss
-        val_loss = min(val_loss, average_val_loss or math.inf)
         best = state.best_val_loss is None or val_loss < state.best_val_loss
         if best:
             state.best_val_loss, state.best_step, state.best_averaged = val_loss, state.step, averaged

@@ -1,6 +1,7 @@
 """``charrnn train --minutes``: the line it prints is the command that repeats the run."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from conftest import PROVERB, assert_same_run
 from small import note_of
 
+from charrnn.commands.train import quoted
+from charrnn.display import visible
 from charrnn.training import recipe
 
 SECONDS = 0.6
@@ -52,6 +55,19 @@ FLAGS = {
 }
 
 
+WORDS = ["a b", "it's $1", "", "two\nlines\\n", "\x1b[31m", "zero\u200bwidth", "no-break\xa0é", "\u202e'"]
+
+
+@pytest.mark.parametrize("word", [*map(os.fsencode, WORDS), b"not UTF-8 \xff"])
+def test_a_word_can_be_pasted_from_a_terminal(word):
+    """Which does not show all characters as they are."""
+    written = quoted(os.fsdecode(word))
+    assert "\n" not in written
+    assert visible(written) == written
+    said = subprocess.run(["bash", "-c", f"printf %s {written}"], check=True, stdout=subprocess.PIPE).stdout
+    assert said == word
+
+
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
 def test_the_line_repeats_the_run(cli, text, tmp_path, flags):
     if "--documents" in flags:
@@ -65,6 +81,13 @@ def test_the_line_repeats_the_run(cli, text, tmp_path, flags):
     assert "chosen" not in again.out
     assert_same_run(tmp_path / "one", tmp_path / "two")
     assert ("the clock will not move it" in first.out) == ("cosine" in flags)
+
+
+def test_a_file_whose_name_looks_like_a_flag(cli, text):
+    Path(text).rename("-text")
+    first = cli("train", "--minutes", SECONDS / 60, "--hidden-size", 4, "--out", "one", "--", "-text")
+    assert first.code == 0, first.err
+    assert cli("train", *commands_in(first.out)[-1], "--out", "two").code == 0
 
 
 def test_a_run_that_is_measured_is_a_run(cli, text, tmp_path):

@@ -71,3 +71,12 @@ def test_what_is_no_progress_is_refused(corpus, tmp_path, wrong):
     with pytest.raises(charrnn.CharRNNError, match=r"^progress is an? .*; expected True, or"):
         charrnn.train(corpus, out=tmp_path / "run", progress=wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_time_left_follows_the_end(capsys):
+    shown = Bar()
+    shown.start(0, 1000)
+    shown.moved(200)
+    shown.step(100, 1.0)
+    shown.stop()
+    assert "100/200" in capsys.readouterr().err

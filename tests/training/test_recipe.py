@@ -7,7 +7,7 @@ from small import SETTINGS, Signal, note_of
 import charrnn
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.runs import RunFolder
-from charrnn.training import recipe, train_in, trainer
+from charrnn.training import recipe, shards, train_in, trainer
 from charrnn.training.bench import Point, operations
 from charrnn.training.recipe import choose
 
@@ -55,8 +55,18 @@ def test_what_is_given_stays(steady):
     config = chosen(text(5000), 10, **given, eval_every=3, optimizer="sgd", learning_rate=0.25)
     assert config.model_dump(include=given.keys()) == given
     assert (config.eval_every, config.optimizer, config.learning_rate) == (3, "sgd", 0.25)
+    assert chosen(text(5000), 10, optimizer="sgd").learning_rate == 0.5  # as it is by default
+    assert chosen(text(5000), 10, val_fraction=0.0).average == "none"  # nothing would say where it is better
     with pytest.raises(ConfigError, match="`min_learning_rate_ratio` has no effect with `schedule` constant"):
         chosen(text(5000), 10, min_learning_rate_ratio=0.5)
+
+
+def test_threads_are_chosen_as_a_run_does_and_noted(steady, monkeypatch):
+    for cores in (1, 3):
+        monkeypatch.setattr(shards, "available_cores", lambda cores=cores: cores)
+        assert chosen(text(200_000), 1000).threads == cores
+        assert chosen(text(1000), 1000).threads == 1
+        assert chosen(text(200_000), 1000, threads="auto").threads == "auto"
 
 
 def test_the_parts_of_a_text_that_is_long_for_the_time_are_small(steady):
@@ -85,6 +95,7 @@ class Timed(charrnn.Progress):
 
     def __init__(self, monkeypatch, cost):
         self.now, self.steps, self.cost = 0.0, 0, cost
+        self.characters, self.total = 0, None
         monkeypatch.setattr(trainer.time, "monotonic", lambda: self.now)
         original = trainer.Trainer.train_step
 
@@ -94,6 +105,12 @@ class Timed(charrnn.Progress):
             return original(run, shards)
 
         monkeypatch.setattr(trainer.Trainer, "train_step", train_step)
+
+    def step(self, characters, loss):
+        self.characters += characters
+
+    def moved(self, total):
+        self.total = total
 
 
 def timed_run(corpus, out, seconds, progress=None, **changes):
@@ -116,14 +133,44 @@ COSTS = {
 @pytest.mark.parametrize("how", COSTS)
 def test_a_run_ends_on_time_and_its_settings_repeat_it(corpus, tmp_path, monkeypatch, how):
     clock = Timed(monkeypatch, COSTS[how])
-    result = timed_run(corpus, tmp_path / "timed", 10.0, max_steps=100)
+    result = timed_run(corpus, tmp_path / "timed", 10.0, max_steps=100, progress=clock)
     assert result.elapsed == pytest.approx(10, rel=0.05)
-    assert (result.steps == 100) == (how in ("as planned", "a little faster"))
+    planned = how in ("as planned", "a little faster")
+    assert (result.steps == 100) == planned
+    assert clock.total == (None if planned else clock.characters)
     settings = charrnn.TrainConfig(**note_of(tmp_path / "timed" / "config.json")["settings"])
     assert settings.max_steps == result.steps == clock.steps
     charrnn.train(corpus, settings, tmp_path / "again")
     assert_same_run(tmp_path / "timed", tmp_path / "again")
     assert metrics(tmp_path / "timed")[-1]["val_loss"] is not None
+
+
+def test_the_only_validation_is_part_of_the_time(corpus, tmp_path, monkeypatch):
+    clock = Timed(monkeypatch, lambda step: 0.1)
+    original = trainer.evaluate
+
+    def evaluate(model, part, *given):
+        clock.now += 0.1 * len(part) / (16 * 4) / trainer.SCORED
+        return original(model, part, *given)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    result = timed_run(corpus, tmp_path, 10.0, max_steps=100, eval_every=0, val_fraction=0.3)
+    assert clock.now == result.elapsed == pytest.approx(10, rel=0.05)
+    assert result.steps < 95
+
+
+def test_no_validation_stands_right_before_that_of_the_end(corpus, tmp_path, monkeypatch):
+    clock = Timed(monkeypatch, lambda step: 0.1)
+    original = trainer.evaluate
+
+    def evaluate(*given):
+        clock.now += 1.0
+        return original(*given)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    result = timed_run(corpus, tmp_path, 10.0, max_steps=100, eval_every=39)
+    assert result.steps == 78
+    assert clock.now == result.elapsed == pytest.approx(10, rel=0.05)
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_step_that_was_planned(corpus, tmp_path, monkeypatch):
