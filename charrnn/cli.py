@@ -47,9 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.kill(os.getpid(), signal.SIGTERM)  # for an exit code launchers leave the others waiting
             return 2
     with world, stops_raised("stopped"):
-        words = world.comm.allgather(list(argv))
+        versions, words = zip(*world.comm.allgather((__version__, list(argv))), strict=True)
         if world.rank:
             return follow(world)
+        if other := [rank for rank, own in enumerate(versions) if own != __version__]:
+            found = f"rank {other[0]} runs charrnn {versions[other[0]]}, rank 0 {__version__}"
+            print(f"charrnn: {found}: install the same on all machines", file=sys.stderr)
+            return 2
         if other := [rank for rank, own in enumerate(words) if own != words[0]]:
             warn(f"rank {other[0]} was started with other words than rank 0, whose words alone count")
         world.exit_code = run(argv, world)

@@ -306,6 +306,15 @@ def test_words_of_another_rank_do_not_count_and_that_is_said(text_file, tmp_path
     assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
+def test_another_version_on_a_rank_is_refused(text_file, tmp_path):
+    script = "import sys; from charrnn import cli; cli.__version__ = '0.1'; sys.exit(cli.main())"
+    job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", last_rank=("-c", script))
+    code, out, err = job.end()
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn: rank 1 runs charrnn 0.1, rank 0 ")
+    assert err.count("\n") == 1
+
+
 def test_other_commands_run_on_the_first_rank_alone(text_file):
     code, out, err = Job(2, "gradcheck", "--hidden-size", 3).end()
     assert code == 0
