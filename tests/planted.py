@@ -23,10 +23,12 @@ PLANTED = {
     "B3": (dense, "dense_backward", {
         "np.matmul(rows, W_ya.T, out=da.reshape(-1, H))": ["da[...] = 0", "np.matmul(-rows, W_ya.T, out=da.reshape(-1, H))", "np.matmul(np.roll(rows, B, axis=0), W_ya.T, out=da.reshape(-1, H))", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da[:-1] = 0", "np.matmul(rows, W_ya.T, out=da.reshape(-1, H)); da *= 1 + 1e-9"],
     }),
-    "B3 future": (recurrence, "recurrence_backward", {
-        "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)", "da[t] += future if t else 0"],
-        "np.matmul(dz[t + 1], W_aaT, out=future)": ["np.matmul(dz[t + 1], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t + 1], W_aaT, out=future)"],
-        "if t < T - 1:": ["if t < T - 2:"],
+    "B3 future": (elementwise, "tanh_backward", {
+        "da += future  # (B3)": ["pass", "da -= future", "da[...] = future", "da += future * (1 + 1e-9)", "da += np.roll(future, 1, axis=0)"],
+    }),
+    "B3 in time": (recurrence, "recurrence_backward", {
+        "np.matmul(dz[t], W_aaT, out=future)": ["np.matmul(dz[t], W_aa, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(da[t], W_aaT, out=future)", "np.matmul(dz[t], W_aaT, out=future) if t < T - 1 else 0"],
+        "future = np.zeros((B, H), da.dtype)": ["future = da[-1].copy()"],
     }),
     "B4": (elementwise, "tanh_backward", {
         "dz *= da  # (B4)": ["dz[...] = da", "dz *= -da", "pass", "dz *= np.roll(da, 1, axis=0)", "dz *= da * (1 + 1e-9)"],
@@ -51,34 +53,35 @@ PLANTED = {
         "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))": ["dx[...] = 0", "np.matmul(-dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz[::-1].reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(np.roll(dz, 1, axis=0).reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1))", "np.matmul(dz.reshape(-1, H), W_ax.T, out=dx.reshape(T * B, -1)); dx *= 1 + 1e-9"],
     }),
     "B9": (recurrence, "recurrence_backward", {
-        "da0 = np.matmul(dz[0], W_aaT)": ["da0 = 0 * dz[0]", "da0 = np.matmul(-dz[0], W_aaT)", "da0 = np.matmul(dz[0], W_aa)", "da0 = np.matmul(dz[-1], W_aaT)", "da0 = np.matmul(dz[0], W_aaT) * (1 + 1e-9)"],
+        "return dz, future": ["return dz, 0 * future", "return dz, -future", "return dz, da[0]", "return dz, np.matmul(dz[-1], W_aaT)", "return dz, future * (1 + 1e-9)"],
     }),
     "DB1": (dropout, "dropout_backward", {
         "dd *= m": ["pass", "dd *= -m", "dd *= m[::-1]", "dd *= m > 0", "dd *= m * (1 + 1e-9)"],
     }),
     "RB1": (recurrence, "recurrence_backward", {
-        "reset_backward(future, rho, t + 1)": ["pass", "reset_backward(future, rho, t)", "reset_backward(future, rho, T - 1)"],
+        "reset_backward(future, rho, t)": ["pass", "reset_backward(future, rho, t - 1)", "reset_backward(future, rho, T - 1)"],
     }),
     "RB1 of the GRU": (gru, "gru_backward", {
-        "reset_backward(future, rho, t + 1)\n": ["pass\n", "reset_backward(future, rho, t)\n"],
-        "reset_backward(future, rho, t + 1)  # (RB1)": ["pass", "reset_backward(future, rho, t)"],
+        "reset_backward(future, rho, t)": ["pass", "reset_backward(future, rho, t - 1)"],
+        "reset_backward(after, rho, t)": ["pass", "reset_backward(after, rho, t - 1)"],
     }),
     "RB1 of the LSTM": (lstm, "lstm_backward", {
-        "reset_backward(future, rho, t + 1)": ["pass", "reset_backward(future, rho, t)"],
+        "reset_backward(future, rho, t)": ["pass", "reset_backward(future, rho, t - 1)"],
     }),
     "RB2": (lstm, "lstm_backward", {
-        "reset_backward(after, rho, t + 1)": ["pass", "reset_backward(after, rho, t)"],
+        "reset_backward(after, rho, t)": ["pass", "reset_backward(after, rho, t - 1)"],
         "reset_past(c, rho)": ["pass"],
     }),
     "RB3": (recurrence, "recurrence_backward", {
-        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, 1)"],
+        "reset_backward(future, rho, t)": ["t and reset_backward(future, rho, t)"],
     }),
     "RB3 of the GRU": (gru, "gru_backward", {
-        "reset_backward(da0, rho, 0)": ["pass", "reset_backward(da0, rho, 1)"],
+        "reset_backward(future, rho, t)": ["t and reset_backward(future, rho, t)"],
+        "reset_backward(after, rho, t)": ["t and reset_backward(after, rho, t)"],
     }),
     "RB3 of the LSTM": (lstm, "lstm_backward", {
-        "reset_backward(da0, rho, 0)": ["pass"],
-        "reset_backward(dc0, rho, 0)": ["pass"],
+        "reset_backward(future, rho, t)": ["t and reset_backward(future, rho, t)"],
+        "reset_backward(after, rho, t)": ["t and reset_backward(after, rho, t)"],
     }),
     "RB": (reset, "reset_backward", {
         "dp[~rho[t]] = 0": ["pass", "dp[rho[t]] = 0", "dp[~rho[t, ::-1]] = 0", "dp[~rho[t]] = 1e-9"],
@@ -86,30 +89,32 @@ PLANTED = {
     "RB4": (reset, "reset_past", {
         "a[:-1][~rho] = 0": ["pass", "a[1:][~rho] = 0", "a[:-1][rho] = 0", "a[:-1][~rho] = 1e-9"],
     }),
-    "GB1": (gru, "gru_backward", {
-        "np.matmul(dq[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t + 1], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t + 1], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
-        "da[t] += future\n": ["da[t] -= future\n", "da[t] = future\n"],
-        "np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(da[t + 1], gates[t, :, H : 2 * H], out=future)", "np.multiply(da[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(da[t + 1], 1 - gates[t + 1, :, H : 2 * H], out=future)"],
-        "da[t] += future  # (GB1)": ["pass", "da[t] -= future", "da[t] += future * (1 + 1e-9)"],
+    "GB1": (elementwise, "gru_gates_backward", {
+        "da += future\n": ["da -= future\n", "da[...] = future\n"],
+        "da += after  # (GB1)": ["pass", "da -= after", "da += after * u", "da += after * (1 + 1e-9)"],
+        "np.multiply(da, u, out=after)": ["pass", "np.multiply(da, r, out=after)", "np.multiply(da, 1 - u, out=after)"],
+    }),
+    "GB1 in time": (gru, "gru_backward", {
+        "np.matmul(dq[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dq[t], W_aaT, out=future)", "np.matmul(dq[T - 1], W_aaT, out=future)", "np.matmul(dq[t], np.concatenate(np.split(W_aa, 3, axis=1)), out=future)"],
     }),
     "GB2": (elementwise, "gru_gates_backward", {
         "dz_n *= da  # (GB2)": ["pass", "dz_n *= -da", "dz_n *= np.roll(da, 1, axis=0)", "dz_n *= da * (1 + 1e-9)"],
         "np.subtract(1, dz_n, out=dz_n)": ["pass"],
-        "np.subtract(1, u, out=dq_n)": ["dq_n[...] = u"],
-        "dz_n *= dq_n": ["pass"],
+        "np.subtract(1, u, out=slope_n)": ["slope_n[...] = u"],
+        "dz_n *= slope_n": ["pass"],
     }),
     "GB3": (elementwise, "gru_gates_backward", {
         "np.multiply(dz_n, r, out=dq_n)": ["dq_n[...] = dz_n", "np.multiply(dz_n, u, out=dq_n)", "np.multiply(-dz_n, r, out=dq_n)", "np.multiply(dz_n, r * (1 + 1e-9), out=dq_n)"],
     }),
     "GB4": (elementwise, "gru_gates_backward", {
-        "dq_r *= q_n": ["pass", "dq_r *= n", "dq_r *= np.roll(q_n, 1, axis=0)"],
-        "dq_r *= dz_n": ["pass", "dq_r *= -dz_n", "dq_r *= da", "dq_r *= dz_n * (1 + 1e-9)"],
+        "slope_r *= q_n": ["pass", "slope_r *= n", "slope_r *= np.roll(q_n, 1, axis=0)"],
+        "np.multiply(slope_r, dz_n, out=dq_r)": ["dq_r[...] = slope_r", "np.multiply(slope_r, -dz_n, out=dq_r)", "np.multiply(slope_r, da, out=dq_r)", "np.multiply(slope_r, dz_n * (1 + 1e-9), out=dq_r)"],
     }),
     "GB5": (elementwise, "gru_gates_backward", {
-        "np.subtract(before, n, out=dq_n)": ["np.subtract(np.roll(before, 1, axis=0), n, out=dq_n)", "np.subtract(n, before, out=dq_n)", "dq_n[...] = before"],
-        "dq_u *= dq_n": ["pass", "dq_u *= -dq_n"],
-        "dq_u *= da  # (GB5)": ["pass", "dq_u *= np.roll(da, 1, axis=0)", "dq_u *= da * (1 + 1e-9)"],
-        "np.subtract(k, dq, out=dq)": ["pass"],
+        "np.subtract(before, n, out=slope_n)": ["np.subtract(np.roll(before, 1, axis=0), n, out=slope_n)", "np.subtract(n, before, out=slope_n)", "slope_n[...] = before"],
+        "slope_u *= slope_n": ["pass", "slope_u *= -slope_n"],
+        "np.multiply(slope_u, da, out=dq_u)": ["dq_u[...] = slope_u", "np.multiply(slope_u, np.roll(da, 1, axis=0), out=dq_u)", "np.multiply(slope_u, da * (1 + 1e-9), out=dq_u)"],
+        "np.subtract(k, slope, out=slope)  # r(1 − r)": ["pass  #"],
     }),
     "GB6": (gru, "gru_backward_weights", {
         "np.matmul(past.T, rows, out=dW_aa)": ["dW_aa[...] = 0", "np.matmul(-past.T, rows, out=dW_aa)", "np.matmul(past[1:].T, rows[1:], out=dW_aa)", "np.matmul(past.T, rows, out=dW_aa); dW_aa *= 1 + 1e-9"],
@@ -123,12 +128,13 @@ PLANTED = {
         "dz[..., 2 * H :] = q_n": ["pass", "dz[..., 2 * H :] = -q_n", "dz[1:, ..., 2 * H :] = q_n[1:]"],
     }),
     "GB8": (gru, "gru_backward", {
-        "da0 = np.matmul(dq[0], W_aaT)": ["da0 = 0 * da[0]", "da0 = np.matmul(dq[-1], W_aaT)", "da0 = np.matmul(-dq[0], W_aaT)"],
-        "da0 += da[0] * gates[0, :, H : 2 * H]": ["pass", "da0 -= da[0] * gates[0, :, H : 2 * H]", "da0 += da[-1] * gates[0, :, H : 2 * H]", "da0 += da[0] * gates[0, :, :H]", "da0 += da[0] * gates[0, :, H : 2 * H] * (1 + 1e-9)"],
+        "future += after  # (GB8)": ["pass", "future -= after", "future += da[0]", "future = after", "future += after * (1 + 1e-9)"],
     }),
-    "LB1": (lstm, "lstm_backward", {
-        "np.matmul(dz[t + 1], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t + 1], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t + 1], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
-        "da[t] += future": ["pass", "da[t] -= future", "da[t] = future", "da[t] += future * (1 + 1e-9)"],
+    "LB1": (elementwise, "lstm_gates_backward", {
+        "da += future  # (LB1)": ["pass", "da -= future", "da[...] = future", "da += future * (1 + 1e-9)"],
+    }),
+    "LB1 in time": (lstm, "lstm_backward", {
+        "np.matmul(dz[t], W_aaT, out=future)": ["future[...] = 0", "np.matmul(-dz[t], W_aaT, out=future)", "np.matmul(dz[T - 1], W_aaT, out=future)", "np.matmul(dz[t], np.concatenate(np.split(W_aa, 4, axis=1)), out=future)"],
     }),
     "LB2": (elementwise, "lstm_gates_backward", {
         "dc *= da": ["pass", "dc *= -da", "dc *= np.roll(da, 1, axis=0)"],
@@ -136,23 +142,23 @@ PLANTED = {
         "dc *= o": ["pass", "dc *= i"],
         "np.subtract(1, dc, out=dc)": ["pass"],
     }),
-    "LB2 future": (lstm, "lstm_backward", {
-        "np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)": ["np.multiply(tanh_c[t + 1], gates[t, :, H : 2 * H], out=future)", "np.multiply(tanh_c[t + 1], gates[t + 1, :, :H], out=future)", "np.multiply(tanh_c[T - 1], gates[t + 1, :, H : 2 * H], out=future)"],
+    "LB2 future": (elementwise, "lstm_gates_backward", {
+        "np.multiply(dc, f, out=after)": ["pass", "np.multiply(dc, i, out=after)", "np.multiply(da, f, out=after)", "after += dc * f"],
     }),
     "LB3": (elementwise, "lstm_gates_backward", {
-        "dz_i *= g": ["pass", "dz_i *= i"],
-        "dz_f *= before": ["pass", "dz_f *= np.roll(before, 1, axis=0)"],
-        "np.subtract(1, dz_g, out=dz_g)": ["pass"],
-        "dz_g *= i": ["pass", "dz_g *= -i"],
-        "np.subtract(k, dz, out=dz)": ["pass"],
-        "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]": ["pass", "dz.reshape(B, 4, H)[:, :3] *= -dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= da[:, np.newaxis]", "dz.reshape(B, 4, H)[:, 1:3] *= dc[:, np.newaxis]", "dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis] * (1 + 1e-9)"],
+        "slope_i *= g": ["pass", "slope_i *= i"],
+        "slope_f *= before": ["pass", "slope_f *= np.roll(before, 1, axis=0)"],
+        "np.subtract(1, slope_g, out=slope_g)": ["pass"],
+        "slope_g *= i": ["pass", "slope_g *= -i"],
+        "np.subtract(k, slope, out=slope)  # k(1 − k)": ["pass  #"],
+        "np.multiply(factors[:, :3], dc[:, np.newaxis], out=dz[:, :3])": ["dz[:, :3] = factors[:, :3]", "np.multiply(factors[:, :3], -dc[:, np.newaxis], out=dz[:, :3])", "np.multiply(factors[:, :3], da[:, np.newaxis], out=dz[:, :3])", "np.multiply(factors[:, 1:3], dc[:, np.newaxis], out=dz[:, 1:3])", "np.multiply(factors[:, :3], dc[:, np.newaxis] * (1 + 1e-9), out=dz[:, :3])"],
     }),
     "LB4": (elementwise, "lstm_gates_backward", {
-        "dz_o *= dc": ["pass", "dz_o *= before"],
-        "dz_o *= da": ["pass", "dz_o *= -da", "dz_o *= np.roll(da, 1, axis=0)", "dz_o *= da * (1 + 1e-9)"],
+        "slope_o *= dc": ["pass", "slope_o *= before"],
+        "np.multiply(slope_o, da, out=dz[:, 3])": ["dz[:, 3] = slope_o", "np.multiply(slope_o, -da, out=dz[:, 3])", "np.multiply(slope_o, np.roll(da, 1, axis=0), out=dz[:, 3])", "np.multiply(slope_o, da * (1 + 1e-9), out=dz[:, 3])"],
     }),
     "LB5": (lstm, "lstm_backward", {
-        "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]": ["da0, dc0 = 0 * da[0], tanh_c[0] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[-1], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, :H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[-1] * gates[0, :, H : 2 * H]", "da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H] * (1 + 1e-9)"],
+        "return dz, future, after": ["return dz, 0 * future, after", "return dz, da[0], after", "return dz, future, tanh_c[0]", "return dz, future, tanh_c[-1]", "return dz, future, after * (1 + 1e-9)"],
     }),
 }  # fmt: skip
 STACK = {"num_layers": 2, "dropout": 0.4}

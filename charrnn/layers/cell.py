@@ -85,7 +85,6 @@ class Cell(ABC, Generic[M]):
         da: Array,  # (T, B, H), overwritten
         memory: M,
         w: Weights,
-        dz: Array,  # (T, B, G·H), written
         future: States | None = None,
         rho: Array | None = None,
         kernels: ModuleType = elementwise,
@@ -94,8 +93,8 @@ class Cell(ABC, Generic[M]):
 
         Arguments:
             da: what the loss at each step sends to that step's activation alone.
-            dz: the gradient of what the product with W_aa goes into.
-            memory: of that forward pass; its states are overwritten where a row was reset.
+            memory: of that forward pass; it is overwritten. ``memory.dz`` (T, B, G·H) becomes the gradient
+                of what the product with W_aa goes into; states become zero where a row was reset.
             future: the gradients of the states after the window; None where nothing follows it.
             kernels: as in ``forward``.
             rho: what the forward pass was given.
@@ -106,10 +105,6 @@ class Cell(ABC, Generic[M]):
     @abstractmethod
     def backward_weights(self, dz: Array, memory: M, dw: Weights, kernels: ModuleType = elementwise) -> None:
         """Write the gradients of W_aa and the biases. After it, dz is the gradient of x⟨t⟩ W_ax + b_a."""
-
-    @abstractmethod
-    def scratch(self, da: Array, memory: M) -> Array:
-        """Memory (T, B, G·H) that is free once the weights' gradients are written."""
 
     @abstractmethod
     def step(self, xW: Array, before: States, w: Weights) -> States:

@@ -174,14 +174,16 @@ def tanh_forward(a: Array, recurrent: Array, b_a: Array) -> None:
 
 
 @kernel
-def tanh_backward(da: Array, a: Array, dz: Array) -> None:
-    """B4 in one pass."""
+def tanh_backward(da: Array, future: Array, a: Array, dz: Array) -> None:
+    """B3 and B4 in one pass."""
     B, H = a.shape
     one = a.dtype.type(1)
     for row in range(B):
-        d, past, out = da[row], a[row], dz[row]
+        grad, sent, past, out = da[row], future[row], a[row], dz[row]
         for j in range(H):
-            out[j] = (one - past[j] * past[j]) * d[j]
+            d = grad[j] + sent[j]
+            grad[j] = d
+            out[j] = (one - past[j] * past[j]) * d
 
 
 @kernel
@@ -207,20 +209,22 @@ def gru_gates(k: Array, q: Array, b_a: Array, b_n: Array, before: Array, q_n: Ar
 
 
 @kernel
-def gru_gates_backward(da: Array, before: Array, k: Array, q_n: Array, dq: Array) -> None:
-    """GB2 to GB5 in one pass."""
+def gru_gates_backward(da: Array, future: Array, after: Array, before: Array, k: Array, q_n: Array) -> None:
+    """GB1 to GB5 in one pass."""
     B, H = da.shape
     one = da.dtype.type(1)
     for row in range(B):
         k_r, k_u, k_n = k[row, :H], k[row, H : 2 * H], k[row, 2 * H :]
-        dq_r, dq_u, dq_n = dq[row, :H], dq[row, H : 2 * H], dq[row, 2 * H :]
-        grad, past, product = da[row], before[row], q_n[row]
+        grad, sent, kept, past, product = da[row], future[row], after[row], before[row], q_n[row]
         for j in range(H):
-            r, u, n, d = k_r[j], k_u[j], k_n[j], grad[j]
+            r, u, n = k_r[j], k_u[j], k_n[j]
+            d = (grad[j] + sent[j]) + kept[j]
+            grad[j] = d
+            kept[j] = d * u
             dz_n = (one - n * n) * (one - u) * d
-            dq_r[j] = (r - r * r) * product[j] * dz_n
-            dq_u[j] = (u - u * u) * (past[j] - n) * d
-            dq_n[j] = dz_n * r
+            k_r[j] = (r - r * r) * product[j] * dz_n
+            k_u[j] = (u - u * u) * (past[j] - n) * d
+            k_n[j] = dz_n * r
             product[j] = dz_n
 
 
@@ -254,26 +258,24 @@ def lstm_gates(
 
 
 @kernel
-def lstm_gates_backward(
-    da: Array, k: Array, before: Array, dc: Array, after: Array | None, dz: Array
-) -> None:
-    """LB2 to LB4 in one pass."""
+def lstm_gates_backward(da: Array, future: Array, after: Array, k: Array, before: Array, dc: Array) -> None:
+    """LB1 to LB4 in one pass."""
     B, H = da.shape
     one = da.dtype.type(1)
     for row in range(B):
-        z, d = k[row], dz[row]
+        z = k[row]
         k_i, k_f, k_g, k_o = z[:H], z[H : 2 * H], z[2 * H : 3 * H], z[3 * H :]
-        dz_i, dz_f, dz_g, dz_o = d[:H], d[H : 2 * H], d[2 * H : 3 * H], d[3 * H :]
-        grad, past, cell = da[row], before[row], dc[row]
+        grad, sent, kept, past, cell = da[row], future[row], after[row], before[row], dc[row]
         for j in range(H):
             i, f, g, o, shown = k_i[j], k_f[j], k_g[j], k_o[j], cell[j]
-            d_c = (one - shown * shown) * o * grad[j]
-            if after is not None:
-                d_c += after[row, j]
-            dz_i[j] = (i - i * i) * g * d_c
-            dz_f[j] = (f - f * f) * past[j] * d_c
-            dz_g[j] = (one - g * g) * i * d_c
-            dz_o[j] = (o - o * o) * shown * grad[j]
+            d = grad[j] + sent[j]
+            d_c = (one - shown * shown) * o * d + kept[j]
+            grad[j] = d
+            kept[j] = d_c * f
+            k_i[j] = (i - i * i) * g * d_c
+            k_f[j] = (f - f * f) * past[j] * d_c
+            k_g[j] = (one - g * g) * i * d_c
+            k_o[j] = (o - o * o) * shown * d
             cell[j] = d_c
 
 
@@ -329,7 +331,7 @@ def sum_rows(rows: Array, out: Array) -> None:
 
 
 @kernel
-def sum_by_character(dz: Array, x: Array, dW_ax: Array, scratch: Array | None) -> None:
+def sum_by_character(dz: Array, x: Array, dW_ax: Array) -> None:
     """B6, without sorting: each row is added where it belongs."""
     T, B, H = dz.shape
     dW_ax[...] = 0

@@ -27,11 +27,13 @@ def tanh_forward(
 
 
 def tanh_backward(
-    da: Array,  # (B, H)
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dz⟨t+1⟩ W_aaᵀ
     a: Array,  # (B, H)
     dz: Array,  # (B, H), written
 ) -> None:
-    """The gradient of z⟨t⟩, given all of da⟨t⟩ (B4)."""
+    """The gradients of a⟨t⟩ and z⟨t⟩ (B3, B4)."""
+    da += future  # (B3)
     np.multiply(a, a, out=dz)
     np.subtract(1, dz, out=dz)  # 1 − a⟨t⟩², the derivative of tanh
     dz *= da  # (B4)
@@ -65,29 +67,33 @@ def gru_gates(
 
 
 def gru_gates_backward(
-    da: Array,  # (B, H)
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dq⟨t+1⟩ W_aaᵀ
+    after: Array,  # (B, H): da⟨t+1⟩ ∘ u⟨t+1⟩ as it comes in, da⟨t⟩ ∘ u⟨t⟩ as it goes out
     before: Array,  # (B, H): a⟨t−1⟩
-    k: Array,  # (B, 3H): the gates
+    k: Array,  # (B, 3H): the gates as they come in, dq⟨t⟩ as it goes out
     q_n: Array,  # (B, H): dz_n as it goes out
-    dq: Array,  # (B, 3H), written
 ) -> None:
-    """The gradients of the gates' products, given all of da⟨t⟩ (GB2–GB5)."""
+    """The gradients of a⟨t⟩ and of the gates' products (GB1–GB5)."""
     H = da.shape[-1]
-    r, u, n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
-    dq_r, dq_u, dq_n = dq[:, :H], dq[:, H : 2 * H], dq[:, 2 * H :]
-    np.multiply(k, k, out=dq)
-    np.subtract(k, dq, out=dq)  # r(1 − r), u(1 − u), the derivative of σ; dq_n is written over
-    dq_r *= q_n
+    slope = np.multiply(k, k)
+    np.subtract(k, slope, out=slope)  # r(1 − r), u(1 − u), the derivative of σ; slope_n is written over
+    r, u, n = dq_r, dq_u, dq_n = k[:, :H], k[:, H : 2 * H], k[:, 2 * H :]
+    slope_r, slope_u, slope_n = slope[:, :H], slope[:, H : 2 * H], slope[:, 2 * H :]
+    da += future
+    da += after  # (GB1)
+    slope_r *= q_n
     dz_n = np.multiply(n, n, out=q_n)
     np.subtract(1, dz_n, out=dz_n)  # 1 − n², the derivative of tanh
-    np.subtract(1, u, out=dq_n)
-    dz_n *= dq_n
+    np.subtract(1, u, out=slope_n)
+    dz_n *= slope_n
     dz_n *= da  # (GB2)
-    np.subtract(before, n, out=dq_n)
-    dq_u *= dq_n
-    dq_u *= da  # (GB5)
+    np.multiply(da, u, out=after)  # for (GB1) and (GB8)
+    np.subtract(before, n, out=slope_n)
+    slope_u *= slope_n
+    np.multiply(slope_u, da, out=dq_u)  # (GB5)
     np.multiply(dz_n, r, out=dq_n)  # (GB3)
-    dq_r *= dz_n  # (GB4)
+    np.multiply(slope_r, dz_n, out=dq_r)  # (GB4)
 
 
 def lstm_gates(
@@ -116,32 +122,34 @@ def lstm_gates(
 
 
 def lstm_gates_backward(
-    da: Array,  # (B, H)
-    k: Array,  # (B, 4H): the gates
+    da: Array,  # (B, H): the direct term of da⟨t⟩ as it comes in, all of it as it goes out
+    future: Array,  # (B, H): dz⟨t+1⟩ W_aaᵀ
+    after: Array,  # (B, H): dc⟨t+1⟩ ∘ f⟨t+1⟩ as it comes in, dc⟨t⟩ ∘ f⟨t⟩ as it goes out
+    k: Array,  # (B, 4H): the gates as they come in, dz⟨t⟩ as it goes out
     before: Array,  # (B, H): c⟨t−1⟩
     dc: Array,  # (B, H): tanh c⟨t⟩ as it comes in, dc⟨t⟩ as it goes out
-    after: Array | None,  # (B, H): what c⟨t+1⟩ sends back; None where nothing does
-    dz: Array,  # (B, 4H), written
 ) -> None:
-    """The gradients of the gates and of the cell, given all of da⟨t⟩ (LB2–LB4)."""
+    """The gradients of a⟨t⟩, of the cell and of the gates (LB1–LB4)."""
     B, H = da.shape
-    (i, _, g, o), (dz_i, dz_f, dz_g, dz_o) = parts(k), parts(dz)
-    np.multiply(k, k, out=dz)
-    np.subtract(k, dz, out=dz)  # k(1 − k), the derivative of σ; what of it is dz_g is written over
-    dz_o *= dc
-    dz_o *= da  # (LB4)
+    slope = np.multiply(k, k)
+    np.subtract(k, slope, out=slope)  # k(1 − k), the derivative of σ; slope_g is written over
+    (i, f, g, o), (slope_i, slope_f, slope_g, slope_o) = parts(k), parts(slope)
+    da += future  # (LB1)
+    slope_o *= dc
     dc *= dc
     np.subtract(1, dc, out=dc)  # 1 − tanh² c
     dc *= o
     dc *= da
-    if after is not None:
-        dc += after  # (LB2)
-    np.multiply(g, g, out=dz_g)
-    np.subtract(1, dz_g, out=dz_g)  # 1 − g², the derivative of tanh
-    dz_i *= g
-    dz_f *= before
-    dz_g *= i
-    dz.reshape(B, 4, H)[:, :3] *= dc[:, np.newaxis]  # (LB3)
+    dc += after  # (LB2)
+    np.multiply(dc, f, out=after)  # for (LB2) and (LB5)
+    np.multiply(g, g, out=slope_g)
+    np.subtract(1, slope_g, out=slope_g)  # 1 − g², the derivative of tanh
+    slope_i *= g
+    slope_f *= before
+    slope_g *= i
+    dz, factors = k.reshape(B, 4, H), slope.reshape(B, 4, H)
+    np.multiply(factors[:, :3], dc[:, np.newaxis], out=dz[:, :3])  # (LB3)
+    np.multiply(slope_o, da, out=dz[:, 3])  # (LB4)
 
 
 def softmax_forward(
@@ -215,7 +223,6 @@ def sum_by_character(
     dz: Array,  # (T, B, H)
     x: Array,  # (T, B) integers
     dW_ax: Array,  # (V, H), written
-    scratch: Array | None = None,  # (T, B, H), overwritten
 ) -> None:
     """The sum of the rows of dz that belong to each character: the gradient of what it is looked up in (B6).
 
@@ -229,8 +236,7 @@ def sum_by_character(
     tokens = tokens[order]
     start = np.flatnonzero(np.append(True, tokens[1:] != tokens[:-1]))  # where each character's run begins
     stop = np.append(start[1:], tokens.size)
-    rows = None if scratch is None else scratch.reshape(-1, H)
-    rows = np.take(dz.reshape(-1, H), order, axis=0, out=rows, mode="clip")  # (T·B, H)
+    rows = np.take(dz.reshape(-1, H), order, axis=0)  # (T·B, H)
     dW_ax[...] = 0
     for token, i, j in zip(tokens[start].tolist(), start, stop, strict=True):
         np.add.reduce(rows[i:j], axis=0, out=dW_ax[token])  # (B6)

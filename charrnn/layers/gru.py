@@ -76,38 +76,30 @@ def gru_backward(
     da: Array,  # (T, B, H), overwritten
     a: Array,  # (T+1, B, H), overwritten where a row is reset
     q_n: Array,  # (T, B, H), overwritten
-    gates: Array,  # (T, B, 3H)
+    gates: Array,  # (T, B, 3H), overwritten
     W_aa: Array,  # (H, 3H)
-    dz: Array | None = None,  # (T, B, 3H)
     rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array]:
     """Backpropagation through every time step of the window (GB1–GB5, GB8; RB1, RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole.
-    dz differs from dq in dz_n alone, which takes the memory of ``q_n``.
+    dq takes the memory of ``gates``; dz differs from it in dz_n alone, which takes that of ``q_n``.
 
-    Returns: dq (T, B, 3H), in ``dz`` if that is given, and da⟨0⟩ (B, H). ``gru_backward_weights`` makes dz of
-    it.
+    Returns: dq (T, B, 3H) and da⟨0⟩ (B, H). ``gru_backward_weights`` makes dz of dq.
     """
     T, B, H = da.shape
-    dq = np.empty_like(gates) if dz is None else dz
+    dq = gates  # from the last step to the first
     W_aaT = spread(spread(W_aa).T)
-    future = np.empty((B, H), da.dtype)
+    future, after = np.zeros((2, B, H), da.dtype)  # nothing after the window sends anything back
     reset_past(a, rho)
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # nothing after the window sends anything back
-            np.matmul(dq[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)
-            da[t] += future
-            np.multiply(da[t + 1], gates[t + 1, :, H : 2 * H], out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (GB1)
-        kernels.gru_gates_backward(da[t], a[t], gates[t], q_n[t], dq[t])  # GB2–GB5
-    da0 = np.matmul(dq[0], W_aaT)
-    da0 += da[0] * gates[0, :, H : 2 * H]  # (GB8)
-    reset_backward(da0, rho, 0)  # (RB3)
-    return dq, da0
+        kernels.gru_gates_backward(da[t], future, after, a[t], gates[t], q_n[t])  # GB1–GB5
+        np.matmul(dq[t], W_aaT, out=future)  # (GB1)
+        reset_backward(future, rho, t)  # (RB1)
+        reset_backward(after, rho, t)  # (RB1); of the first step (RB3)
+    future += after  # (GB8)
+    return dq, future
 
 
 def gru_backward_weights(
@@ -163,6 +155,10 @@ class GRUMemory(NamedTuple):
         return self.gates
 
     @property
+    def dz(self) -> Array:
+        return self.gates
+
+    @property
     def state(self) -> States:
         return (self.a[-1],)
 
@@ -201,14 +197,13 @@ class GRU(Cell[GRUMemory]):
         da: Array,
         memory: GRUMemory,
         w: Weights,
-        dz: Array,
         future: States | None = None,
         rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = gru_backward(da, *memory, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
+        _, da0 = gru_backward(da, *memory, w["W_aa"], rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(
@@ -216,9 +211,6 @@ class GRU(Cell[GRUMemory]):
     ) -> None:
         a, q_n, _ = memory
         gru_backward_weights(dz, a, q_n, dw["W_aa"], dw["b_a"], dw["b_n"], kernels=kernels)
-
-    def scratch(self, da: Array, memory: GRUMemory) -> Array:
-        return memory.gates
 
     def step(self, xW: Array, before: States, w: Weights) -> States:
         (a,) = before

@@ -40,7 +40,6 @@ def inputs_backward(
     dz: Array,  # (T, B, H)
     x: Array,  # (T, B) integers, or (T, B, V) rows
     dW_ax: Array,  # (V, H), written
-    scratch: Array | None = None,  # (T, B, H), overwritten
     kernels: ModuleType = elementwise,
 ) -> Array:
     """The gradient of the loss with respect to W_ax (B6).
@@ -53,7 +52,7 @@ def inputs_backward(
     if x.ndim == 3:
         np.matmul(x.reshape(-1, x.shape[-1]).T, dz.reshape(-1, H), out=dW_ax)  # (B6)
         return dW_ax
-    kernels.sum_by_character(dz, x, dW_ax, scratch)  # B6
+    kernels.sum_by_character(dz, x, dW_ax)  # B6
     return dW_ax
 
 

@@ -77,37 +77,33 @@ def lstm_backward(
     da: Array,  # (T, B, H), overwritten
     c: Array,  # (T+1, B, H), overwritten where a row is reset
     tanh_c: Array,  # (T, B, H), overwritten
-    gates: Array,  # (T, B, 4H)
+    gates: Array,  # (T, B, 4H), overwritten
     W_aa: Array,  # (H, 4H)
     dc: Array | None = None,  # (B, H)
-    dz: Array | None = None,  # (T, B, 4H)
     rho: Array | None = None,  # (T, B)
     kernels: ModuleType = elementwise,
 ) -> tuple[Array, Array, Array]:
     """Backpropagation through every time step of the window (LB1–LB5; RB1–RB3).
 
     ``da`` comes in as what the loss at each step sends to that step's activation alone, and goes out whole;
-    so does dc⟨t⟩, in the memory of ``tanh_c``. ``dc`` is what comes back to c⟨T⟩ from after the window.
+    so does dc⟨t⟩, in the memory of ``tanh_c``; dz takes that of ``gates``. ``dc`` is what comes back to c⟨T⟩
+    from after the window.
 
     Returns: dz (T, B, 4H), da⟨0⟩ (B, H) and dc⟨0⟩ (B, H).
     """
     T, B, H = da.shape
-    dz = np.empty_like(gates) if dz is None else dz
+    dz = gates  # from the last step to the first
     W_aaT = spread(spread(W_aa).T)
-    future, after = np.empty((B, H), da.dtype), dc
+    future, after = np.zeros((2, B, H), da.dtype)  # dz⟨T+1⟩ = 0
+    if dc is not None:
+        after[...] = dc
     reset_past(c, rho)
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # dz⟨T+1⟩ = 0
-            np.matmul(dz[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (LB1)
-            after = np.multiply(tanh_c[t + 1], gates[t + 1, :, H : 2 * H], out=future)
-            reset_backward(after, rho, t + 1)  # (RB2)
-        kernels.lstm_gates_backward(da[t], gates[t], c[t], tanh_c[t], after, dz[t])  # LB2–LB4
-    da0, dc0 = np.matmul(dz[0], W_aaT), tanh_c[0] * gates[0, :, H : 2 * H]  # (LB5)
-    reset_backward(da0, rho, 0)
-    reset_backward(dc0, rho, 0)  # (RB3)
-    return dz, da0, dc0
+        kernels.lstm_gates_backward(da[t], future, after, gates[t], c[t], tanh_c[t])  # LB1–LB4
+        np.matmul(dz[t], W_aaT, out=future)  # (LB1); of the first step (LB5)
+        reset_backward(future, rho, t)  # (RB1); of the first step (RB3)
+        reset_backward(after, rho, t)  # (RB2); of the first step (RB3)
+    return dz, future, after
 
 
 def lstm_step(
@@ -142,6 +138,10 @@ class LSTMMemory(NamedTuple):
 
     @property
     def xW(self) -> Array:
+        return self.gates
+
+    @property
+    def dz(self) -> Array:
         return self.gates
 
     @property
@@ -185,7 +185,6 @@ class LSTM(Cell[LSTMMemory]):
         da: Array,
         memory: LSTMMemory,
         w: Weights,
-        dz: Array,
         future: States | None = None,
         rho: Array | None = None,
         kernels: ModuleType = elementwise,
@@ -196,16 +195,13 @@ class LSTM(Cell[LSTMMemory]):
             da[-1] += da_after
         a, c, tanh_c, gates = memory
         reset_past(a, rho)
-        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, dz=dz, rho=rho, kernels=kernels)
+        _, da0, dc0 = lstm_backward(da, c, tanh_c, gates, w["W_aa"], dc=dc, rho=rho, kernels=kernels)
         return da0, dc0
 
     def backward_weights(
         self, dz: Array, memory: LSTMMemory, dw: Weights, kernels: ModuleType = elementwise
     ) -> None:
         recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"], kernels=kernels)
-
-    def scratch(self, da: Array, memory: LSTMMemory) -> Array:
-        return memory.gates
 
     def step(self, xW: Array, before: States, w: Weights) -> States:
         a, c = before

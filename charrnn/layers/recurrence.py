@@ -74,17 +74,13 @@ def recurrence_backward(
     T, B, H = da.shape
     dz = np.empty_like(da) if dz is None else dz
     W_aaT = spread(spread(W_aa).T)  # OpenBLAS runs small products twice as fast on a copy, row by row
-    future = np.empty((B, H), da.dtype)
+    future = np.zeros((B, H), da.dtype)  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
     for t in range(T - 1, -1, -1):
-        if t < T - 1:  # dz⟨T+1⟩ = 0: nothing after the window sends anything back
-            np.matmul(dz[t + 1], W_aaT, out=future)
-            reset_backward(future, rho, t + 1)  # (RB1)
-            da[t] += future  # (B3)
-        kernels.tanh_backward(da[t], a[t + 1], dz[t])  # B4
-    da0 = np.matmul(dz[0], W_aaT)  # (B9)
-    reset_backward(da0, rho, 0)  # (RB3)
+        kernels.tanh_backward(da[t], future, a[t + 1], dz[t])  # B3, B4
+        np.matmul(dz[t], W_aaT, out=future)  # (B3); of the first step (B9)
+        reset_backward(future, rho, t)  # (RB1); of the first step (RB3)
     reset_past(a, rho)
-    return dz, da0
+    return dz, future
 
 
 def recurrence_backward_weights(
@@ -133,6 +129,7 @@ class TanhMemory(NamedTuple):
     """What is kept of a window."""
 
     a: Array  # (T+1, B, H)
+    dz: Array  # (T, B, H)
 
     @property
     def xW(self) -> Array:
@@ -143,7 +140,7 @@ class TanhMemory(NamedTuple):
         return (self.a[-1],)
 
     def part(self, steps: slice) -> "TanhMemory":
-        return TanhMemory(self.a[steps.start : steps.stop + 1])
+        return TanhMemory(self.a[steps.start : steps.stop + 1], self.dz[steps])
 
 
 class Tanh(Cell[TanhMemory]):
@@ -154,7 +151,7 @@ class Tanh(Cell[TanhMemory]):
     biases: ClassVar = {"b_a": (0,)}
 
     def memory(self, T: int, B: int, H: int, dtype: DTypeLike) -> TanhMemory:
-        return TanhMemory(np.empty((T + 1, B, H), dtype))
+        return TanhMemory(np.empty((T + 1, B, H), dtype), np.empty((T, B, H), dtype))
 
     def forward(
         self,
@@ -172,23 +169,19 @@ class Tanh(Cell[TanhMemory]):
         da: Array,
         memory: TanhMemory,
         w: Weights,
-        dz: Array,
         future: States | None = None,
         rho: Array | None = None,
         kernels: ModuleType = elementwise,
     ) -> States:
         if future is not None:
             da[-1] += future[0]
-        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=dz, rho=rho, kernels=kernels)
+        _, da0 = recurrence_backward(da, memory.a, w["W_aa"], dz=memory.dz, rho=rho, kernels=kernels)
         return (da0,)
 
     def backward_weights(
         self, dz: Array, memory: TanhMemory, dw: Weights, kernels: ModuleType = elementwise
     ) -> None:
         recurrence_backward_weights(dz, memory.a, dw["W_aa"], dw["b_a"], kernels=kernels)
-
-    def scratch(self, da: Array, memory: TanhMemory) -> Array:
-        return da
 
     def step(self, xW: Array, before: States, w: Weights) -> States:
         (a,) = before

@@ -77,7 +77,6 @@ class Network:
         H, E, each = config.hidden_size, config.embedding_size, range(config.num_layers)
         return Space(
             cells=tuple(self.cell.memory(T, B, H, dtype) for _ in each),
-            dz=tuple(np.empty((T, B, self.cell.gates * H), dtype) for _ in each),
             da=np.empty((T, B, H), dtype),
             logits=np.empty((T, B, self.V), dtype),
             e=np.empty((T, B, E), dtype) if E else None,
@@ -192,19 +191,20 @@ class Network:
         after = [None] * len(space.cells) if future is None else self.states(future)
         before: list[States] = []
         for layer in reversed(range(len(space.cells))):
-            memory, dz, w, dw = space.cells[layer], space.dz[layer], p.layer(layer), g.layer(layer)
+            memory, w, dw = space.cells[layer], p.layer(layer), g.layer(layer)
             if masks is not None:
                 layers.dropout_backward(da, masks[layer])  # DB1
             before.insert(
-                0, self.cell.backward(da, memory, w, dz, after[layer], rho=window.rho, kernels=kernels)
+                0, self.cell.backward(da, memory, w, after[layer], rho=window.rho, kernels=kernels)
             )  # B3, B4, B9, RB1–RB4
-            self.cell.backward_weights(dz, memory, dw, kernels=kernels)  # B5, B7
-            scratch = self.cell.scratch(da, memory)
-            layers.inputs_backward(dz, window.inputs[layer], dw["W_ax"], scratch, kernels=kernels)  # B6
+            self.cell.backward_weights(memory.dz, memory, dw, kernels=kernels)  # B5, B7
+            layers.inputs_backward(memory.dz, window.inputs[layer], dw["W_ax"], kernels=kernels)  # B6
             if layer > 0:
-                layers.inputs_backward_x(dz, w["W_ax"], out=da)  # B8: the da of the layer below
+                layers.inputs_backward_x(memory.dz, w["W_ax"], out=da)  # B8: the da of the layer below
         if space.e is not None:
-            de = layers.inputs_backward_x(space.dz[0], p["W_ax"], out=space.e)  # B8; e is no longer needed
+            de = layers.inputs_backward_x(
+                space.cells[0].dz, p["W_ax"], out=space.e
+            )  # B8; e is no longer needed
             layers.inputs_backward(de, window.x, g["W_ex"], kernels=kernels)  # B6, of the embedding
         return np.concatenate([gradient for states in before for gradient in states], axis=1)
 
@@ -213,7 +213,7 @@ class Network:
         p, space = self.parameters, window.space
         if space.e is not None:
             return layers.inputs_backward_x(space.e, p["W_ex"])  # its memory holds de by now
-        return layers.inputs_backward_x(space.dz[0], p["W_ax"])
+        return layers.inputs_backward_x(space.cells[0].dz, p["W_ax"])
 
     def _space_for(self, x: Array, space: Space | None, masks: Array | None) -> Space:
         """Memory for just the steps of ``x``, of what is given or new."""

@@ -14,7 +14,6 @@ class Space:
     """Memory for the passes over one window, used again for the next one."""
 
     cells: tuple[Any, ...]  # of each layer the memory of its cell
-    dz: tuple[Array, ...]  # of each layer (T, B, G·H)
     da: Array  # (T, B, H)
     logits: Array  # (T, B, V), then ŷ, then dlogits
     e: Array | None  # (T, B, E), embedded characters
@@ -24,7 +23,7 @@ class Space:
         """Every array in it."""
         for memory in self.cells:
             yield from memory
-        yield from (*self.dz, self.da, self.logits, *self.dropped)
+        yield from (self.da, self.logits, *self.dropped)
         if self.e is not None:
             yield self.e
 
@@ -46,7 +45,6 @@ class Space:
         return replace(
             self,
             cells=tuple(memory.part(steps) for memory in self.cells),
-            dz=tuple(dz[steps] for dz in self.dz),
             da=self.da[steps],
             logits=self.logits[steps],
             e=None if self.e is None else self.e[steps],

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import layers
-from charrnn.layers import Array, dense, elementwise, gru, inputs, recurrence
+from charrnn.layers import Array, dense, elementwise, inputs, recurrence
 from charrnn.proofs.calculus import TOLERANCE, jacobian
 from charrnn.proofs.exercises import Reply
 from charrnn.proofs.window import Arrays, forward, gradients
@@ -33,21 +33,21 @@ class Planted(NamedTuple):
 
 PLANTED = (
     Planted("rnn", "B5", recurrence, "past.T, rows", "rows.T, past"),
-    Planted("rnn", "B3", recurrence, "dz[t + 1], W_aaT", "dz[t + 1], W_aa"),
+    Planted("rnn", "B3", elementwise, "da += future  # (B3)", "da -= future"),
     Planted("rnn", "B2", dense, "rows, out=dW_ya", "rows / T, out=dW_ya"),
-    Planted("gru", "GB4", elementwise, "dq_r *= q_n", "dq_r *= n"),
-    Planted("rnn", "B9", recurrence, "dz[0], W_aaT", "dz[0], W_aa"),
-    Planted("lstm", "LB3", elementwise, "dz_f *= before", "dz_f *= dc"),
+    Planted("gru", "GB4", elementwise, "slope_r *= q_n", "slope_r *= n"),
+    Planted("rnn", "B9", recurrence, "return dz, future", "return dz, da[0]"),
+    Planted("lstm", "LB3", elementwise, "slope_f *= before", "slope_f *= dc"),
     Planted("rnn", "B1", elementwise, "dlogits /= T * B", "dlogits /= B"),
     Planted("rnn", "B4", elementwise, "np.multiply(a, a", "np.multiply(a, a[::-1]"),
     Planted("gru", "GB3", elementwise, "dz_n, r, out=dq_n", "dz_n, u, out=dq_n"),
     Planted("rnn", "B7", recurrence, "kernels.sum_rows(rows, db_a)", "np.mean(rows, axis=0, out=db_a)"),
     Planted("lstm", "LB2", elementwise, "dc *= o", "dc *= i"),
     Planted("rnn", "B6", inputs, "x.reshape(-1, x.shape[-1])", "x[::-1].reshape(-1, x.shape[-1])"),
-    Planted("gru", "GB1", gru, "da[t + 1], gates[t + 1", "da[t + 1], gates[t"),
-    Planted("lstm", "LB4", elementwise, "dz_o *= dc", "dz_o *= before"),
+    Planted("gru", "GB1", elementwise, "da += after  # (GB1)", "da += after * u"),
+    Planted("lstm", "LB4", elementwise, "slope_o *= dc", "slope_o *= before"),
     Planted("rnn", "B8", inputs, "dz.reshape(-1, H), W_ax", "dz[::-1].reshape(-1, H), W_ax"),
-    Planted("gru", "GB5", elementwise, "before, n, out=dq_n", "before, r, out=dq_n"),
+    Planted("gru", "GB5", elementwise, "before, n, out=slope_n", "before, r, out=slope_n"),
 )
 
 

@@ -338,7 +338,7 @@ class GRUExample(Example):
     def backward(self, da: Array) -> tuple[Array, ...]:
         a, q_n, gates = self.memory
         self.dz_n = q_n.copy()  # the layer writes dz_n over q_n
-        return layers.gru_backward(da, a, self.dz_n, gates, self.p["W_aa"], rho=self.rho)
+        return layers.gru_backward(da, a, self.dz_n, gates.copy(), self.p["W_aa"], rho=self.rho)
 
     def backward_weights(self, steps: slice, g: dict[str, Array]) -> Array:
         dz, a = self.dproduct[steps].copy(), self.memory[0][steps.start : steps.stop + 1]  # it makes dz of dq
@@ -425,7 +425,7 @@ class LSTMExample(Example):
         self.c = c.copy()
         layers.reset_past(a, self.rho)
         self.dc = tanh_c.copy()  # the layer writes dc over tanh c
-        return layers.lstm_backward(da, c, self.dc, gates, self.p["W_aa"], rho=self.rho)
+        return layers.lstm_backward(da, c, self.dc, gates.copy(), self.p["W_aa"], rho=self.rho)
 
     def parts(self, t: int) -> dict[str, Array]:
         """The parts of z⟨t⟩ (B, H), by name."""

@@ -139,8 +139,9 @@ class GradientCheck:
         move(neighbour.parameters.flat)
         _, window = neighbour.forward(self.inputs, self.targets, self.state.real, masks=self.masks)
         for memory in window.space.cells:
-            for array in memory:
-                move(array)
+            for name, array in memory._asdict().items():
+                if name != "dz":  # which the backward pass is yet to write
+                    move(array)
         pairs = [(neighbour.backward(window, gradients), self.dstate)]
         pairs += [(gradients[name], self.gradients[name]) for name in gradients]
         worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300)) for a, b in pairs)
@@ -360,8 +361,8 @@ class GradientCheck:
             steps = slice(t, t + 1)
             W_ya = model.parameters["W_ya"]
             layers.dense_backward(dlogits[steps], window.top[steps], W_ya, g["W_ya"], g["b_y"])
-            for layer, (x, dz) in enumerate(zip(inputs, space.dz, strict=True)):
-                layers.inputs_backward(dz[steps], x[steps], g.layer(layer)["W_ax"])
+            for layer, (x, memory) in enumerate(zip(inputs, space.cells, strict=True)):
+                layers.inputs_backward(memory.dz[steps], x[steps], g.layer(layer)["W_ax"])
             if space.e is not None:
                 layers.inputs_backward(space.e[steps], window.x[steps], g["W_ex"])
         return {name: np.array([g[name] for g in parts]) for name in self.gradients}

@@ -82,9 +82,10 @@ class Streams:
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         here = slice(self._start(index), self._start(index + 1))
-        window = self.inputs[:, here].T.astype(np.intp), self.targets[:, here].T.astype(np.intp)
+        # in C order, for which kernels are compiled before the first step
+        inputs, targets = (rows[:, here].T.astype(np.intp, order="C") for rows in (self.inputs, self.targets))
         release(self._tokens)
-        return window
+        return inputs, targets
 
     def window(self, step: int) -> Window:
         """Return what a step of training reads."""

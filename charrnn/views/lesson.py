@@ -78,7 +78,7 @@ def as_json(cell: str, p: dict[str, Array], x: Array, y: Array, before: tuple[Ar
 
 
 def code(cell: str) -> dict[str, str]:
-    """The lines of the layers that compute an equation, by tag: what leads to the one that bears it."""
+    """The lines of the layers that compute an equation, by tag: what leads to those that bear it."""
     found: dict[str, list[str]] = {}
     for name in SOURCES[cell]:
         source = resources.files("charrnn.layers").joinpath(f"{name}.py").read_text("utf-8")
@@ -86,8 +86,10 @@ def code(cell: str) -> dict[str, str]:
             lines: list[str] = []
             for line in filter(None, map(str.strip, block.splitlines())):
                 lines.append(line)
-                if tag := re.search(r"#.*\(([A-Z]+\d)\)", line):
-                    found.setdefault(tag[1], []).append("\n".join([f"# layers/{name}.py", *lines[-LED:]]))
+                tags = re.findall(r"\(([A-Z]+\d)\)", line.partition("#")[2])
+                for tag in tags:
+                    found.setdefault(tag, []).append("\n".join([f"# layers/{name}.py", *lines[-LED:]]))
+                if tags:
                     lines.clear()
     return {tag: "\n".join(parts) for tag, parts in found.items()}
 

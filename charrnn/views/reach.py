@@ -47,14 +47,14 @@ def reach(network: Network, x: Array, y: Array, state: Array | None = None) -> R
     da = layers.dense_backward(dlogits, top, p["W_ya"], g["W_ya"], g["b_y"])  # B3, its direct term
     a, c = np.zeros((T, B)), np.zeros((T, B))  # squares
     for layer in reversed(range(network.config.num_layers)):
-        memory, dz, w = space.cells[layer], space.dz[layer], p.layer(layer)
-        network.cell.backward(da, memory, w, dz)  # B3, B4: da is whole after it
+        memory, w = space.cells[layer], p.layer(layer)
+        network.cell.backward(da, memory, w)  # B3, B4: da is whole after it
         a += squares(da)
         if isinstance(memory, LSTMMemory):
             c += squares(memory.tanh_c)  # its memory holds dc by now
         if layer > 0:
-            network.cell.backward_weights(dz, memory, g.layer(layer))  # makes dz of a GRU's dq
-            da = layers.inputs_backward_x(dz, w["W_ax"])  # B8
+            network.cell.backward_weights(memory.dz, memory, g.layer(layer))  # makes dz of a GRU's dq
+            da = layers.inputs_backward_x(memory.dz, w["W_ax"])  # B8
     return Reach(np.sqrt(a), np.sqrt(c) if "c" in network.cell.states else None)
 
 

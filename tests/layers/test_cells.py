@@ -68,8 +68,8 @@ def test_backward_is_the_derivative_of_forward(name, seed, shape):
             np.sum(d * state) for d, state in zip(last, memory.state, strict=True)
         )
 
-    memory, dz = run(cell, xW, states, weights), np.full_like(xW, np.nan)
-    before = cell.backward(upstream.copy(), memory, weights, dz, tuple(last))
+    memory = run(cell, xW, states, weights)
+    before, dz = cell.backward(upstream.copy(), memory, weights, tuple(last)), memory.dz
     written = {key: np.full_like(array, np.nan) for key, array in weights.items()}
     cell.backward_weights(dz, memory, written)
     pairs = [(dz, xW), *zip(before, states, strict=True)]
@@ -96,8 +96,8 @@ def test_activations_at_their_ends_stay_finite(name):
     cell, xW, states, weights, upstream = window(name, 0, (4, 2, 3))
     memory = run(cell, 1e4 * xW, states, weights)
     assert all(np.isfinite(array).all() for array in memory)
-    dz = np.empty_like(xW)
-    assert all(np.isfinite(d).all() for d in (*cell.backward(upstream, memory, weights, dz), dz))
+    before = cell.backward(upstream, memory, weights)
+    assert all(np.isfinite(d).all() for d in (*before, memory.dz))
 
 
 def test_every_step_of_the_window_is_reached():
@@ -135,7 +135,7 @@ def test_a_cell_says_what_it_keeps(name):
     assert part.a.shape == (3, 2, 5)
     assert all(np.shares_memory(some, whole) for some, whole in zip(part, memory, strict=True))
     for kept, T in ((memory, 6), (part, 2)):
-        assert kept.xW.shape == cell.scratch(np.empty((T, 2, 5)), kept).shape == (T, 2, cell.gates * 5)
+        assert kept.xW.shape == kept.dz.shape == (T, 2, cell.gates * 5)
     for key, starts in cell.biases.items():
         assert cell.shapes(2, 5)[key] == (len(starts) * 5,)
 
@@ -145,7 +145,7 @@ def test_complex_arrays_carry_a_derivative():
     for name in CELLS:
         cell, xW, states, weights, upstream = window(name, 1, (4, 2, 3))
         memory = run(cell, xW, states, weights)
-        da0, *_ = cell.backward(upstream.copy(), memory, weights, np.empty_like(xW))
+        da0, *_ = cell.backward(upstream.copy(), memory, weights)
         moved = states[0].astype(complex)
         moved[1, 2] += 1e-30j
         slope = np.sum(upstream * run(cell, xW, [moved, *states[1:]], weights).a[1:].imag) / 1e-30

@@ -18,15 +18,15 @@ from charrnn.model import Network
 
 KERNELS = {
     "tanh_forward": "a recurrent b_a",
-    "tanh_backward": "da a dz",
+    "tanh_backward": "da future a dz",
     "gru_gates": "k q b_a b_n before q_n a",
-    "gru_gates_backward": "da before k q_n dq",
+    "gru_gates_backward": "da future after before k q_n",
     "lstm_gates": "k recurrent b_a before c tanh_c a",
-    "lstm_gates_backward": "da k before dc after dz",
+    "lstm_gates_backward": "da future after k before dc",
     "cross_entropy_forward": "logits y out b_y",
     "cross_entropy_backward": "y_hat y",
     "sum_rows": "rows out",
-    "sum_by_character": "dz x dW_ax scratch",
+    "sum_by_character": "dz x dW_ax",
 }
 OF_A_WINDOW = [name for name in KERNELS if name.startswith(("cross", "sum"))]
 COLUMNS = {"gru": {"k": 3, "q": 3, "b_a": 3, "dq": 3}, "lstm": {"k": 4, "recurrent": 4, "b_a": 4, "dz": 4}}
@@ -51,11 +51,10 @@ def arguments(name, dtype, draw, B=3, H=19):
         given = {
             word: integers if word in ("x", "y") else draw(shapes[word]).astype(dtype)
             for word in KERNELS[name].split()
-            if word != "scratch"
         }
         if "logits" in given:
             given["out"] = given["logits"]
-        return given | ({"scratch": None} if name == "sum_by_character" else {})
+        return given
     columns = COLUMNS.get(name.partition("_")[0], {})
     shapes = {word: columns.get(word, 1) * H for word in KERNELS[name].split()}
     return {
@@ -114,10 +113,8 @@ def test_the_twin_computes_what_the_definition_does(compiled, name, dtype):
         given = arguments(name, dtype, normal(scale))
         if "backward" in name:  # of gates and activations as they come: between −1 and 1
             given |= {word: np.tanh(given[word]) for word in ("k", "a", "dc", "before") if word in given}
-        options = [given, given | {"after": None}] if "after" in given else [given]
-        for option in options:
-            expected = results(getattr(elementwise, name), option)
-            assert_near(results(getattr(compiled, name), option), expected, 30 * np.finfo(dtype).eps)
+        expected = results(getattr(elementwise, name), given)
+        assert_near(results(getattr(compiled, name), given), expected, 30 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -151,7 +148,7 @@ def test_what_is_not_finite_stays_so(compiled, name, dtype, special):
     number = {"subnormal": info.smallest_subnormal * 3, "max": info.max}.get(special, special)
     for word in KERNELS[name].split():
         given = arguments(name, dtype, normal(0.5, seed=1))
-        if word in ("x", "y", "scratch"):
+        if word in ("x", "y"):
             continue
         given[word][..., ::2] = number
         expected = results(getattr(elementwise, name), given)
@@ -186,7 +183,7 @@ def test_a_character_that_there_is_not_is_refused(compiled):
     for character in (-1, 3):
         x = np.full((1, 1), character)
         with pytest.raises(IndexError):
-            compiled.sum_by_character(np.zeros((1, 1, 2)), x, np.zeros((3, 2)), None)
+            compiled.sum_by_character(np.zeros((1, 1, 2)), x, np.zeros((3, 2)))
         with pytest.raises(IndexError):
             compiled.cross_entropy_forward(np.zeros((1, 1, 3)), x, np.zeros((1, 1, 3)), np.zeros(3))
 
@@ -213,7 +210,7 @@ def test_each_kernel_computes_many_numbers_at_once(compiled, name):
     (code,) = (fresh.inspect_asm(signature) for signature in fresh.signatures)
     assert len(re.findall(r"\bv?divps\b", code)) >= DIVISIONS.get(name, 0)
     packed, single = (len(re.findall(rf"{ARITHMETIC}{kind}\b", code)) for kind in ("ps", "s[sd]"))
-    assert packed >= single / 2 > 0  # the loop over many, and that over what is left
+    assert packed >= single / 5 > 0  # the loop over many, and that over what is left, which may be unrolled
     if name == "cross_entropy_forward":  # the largest logit, by the order of integers
         assert re.search(r"\bv?pmaxsd\b|\bv?pcmpgtd\b", code)
 
@@ -259,12 +256,7 @@ def planted():
         for line in lines:
             left, sign, right = re.fullmatch(r"(.*?)( [-+*/]?= |$)(.*)", line).groups()
             # (what is taken off all logits is no matter, as long as exp stays in its range)
-            if (
-                not sign
-                or re.match(r"\s*\w+,", left)
-                or "after" in line
-                or left.strip() in ("shift", "y_hat", "row")
-            ):
+            if not sign or re.match(r"\s*\w+,", left) or left.strip() in ("shift", "y_hat", "row"):
                 continue
             wrongs = [
                 left + sign + right.replace(" + ", " - ", 1),

@@ -66,6 +66,8 @@ def test_the_windows_cover_each_character_once_and_in_order(n, batch_size, seq_l
     for x, y in windows:
         assert x.shape == y.shape == (len(x), streams.batch_size)
         np.testing.assert_array_equal(y, x + 1)  # the target is the next character
+        assert x.flags.c_contiguous
+        assert y.flags.c_contiguous
     covered = rows.T.reshape(-1)  # stream after stream is the text from its start
     np.testing.assert_array_equal(covered, tokens[: len(covered)])
     assert 0 <= n - 1 - len(covered) < streams.batch_size

@@ -142,8 +142,8 @@ def test_a_wrong_compiled_kernel_fails_the_gradient_check(numba, cli, text_file,
 
     right = compiled.tanh_backward
 
-    def wrong(da, a, dz):
-        right(da, a, dz)
+    def wrong(da, future, a, dz):
+        right(da, future, a, dz)
         dz *= 1 + 1e-9
 
     monkeypatch.setattr(compiled, "tanh_backward", wrong)
