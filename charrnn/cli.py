@@ -8,6 +8,7 @@
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from charrnn.commands.terminal import as_typed, program, warn
 from charrnn.display import shown
 from charrnn.errors import CharRNNError, Interrupted
 from charrnn.launcher import launched
+from charrnn.signals import interrupts_end_at_once, stops_raised
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
@@ -34,18 +36,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = launched()
     if place is None:
         return run(argv)
-    from charrnn.training.ranks import follow
-    from charrnn.training.world import World
+    with interrupts_end_at_once():
+        from charrnn.training.ranks import follow
+        from charrnn.training.world import World
 
-    try:
-        world = World(*place)
-    except CharRNNError as error:
-        print(f"charrnn: {error}", file=sys.stderr)
-        return 2
-    with world:
-        words = world.comm.allgather(list(argv))
+        try:
+            world = World(*place)
+        except CharRNNError as error:
+            print(f"charrnn: {error}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)  # for an exit code launchers leave the others waiting
+            return 2
+    with world, stops_raised("stopped"):
+        versions, words = zip(*world.comm.allgather((__version__, list(argv))), strict=True)
         if world.rank:
             return follow(world)
+        if other := [rank for rank, own in enumerate(versions) if own != __version__]:
+            found = f"rank {other[0]} runs charrnn {versions[other[0]]}, rank 0 {__version__}"
+            print(f"charrnn: {found}: install the same on all machines", file=sys.stderr)
+            return 2
         if other := [rank for rank, own in enumerate(words) if own != words[0]]:
             warn(f"rank {other[0]} was started with other words than rank 0, whose words alone count")
         world.exit_code = run(argv, world)
@@ -54,18 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str], world: "World | None" = None) -> int:
     """Run a command, which may share its work out over the other ranks. Returns: the exit code."""
+    args = argparse.Namespace(command=None)
     try:
         args = parse(argv)
-    except SystemExit as end:
-        return int(end.code or 0)
-    args.world = world
-    if world and args.command not in ("train", "bench", None):
-        warn(f"{world.size} ranks were started, of which charrnn {args.command} uses one")
-    try:
+        args.world = world
+        if world and args.command not in ("train", "bench", None):
+            warn(f"{world.size} ranks were started, of which charrnn {args.command} uses one")
         with too_big_is_no_memory():
             code: int = print_version() if args.version else args.function(args)
         sys.stdout.flush()
         return code
+    except SystemExit as end:
+        return int(end.code or 0)
     except CharRNNError as error:
         return fail(args, str(error), 2)
     except MemoryError as error:

@@ -65,6 +65,20 @@ def stops_raised(message: str) -> Iterator[None]:
 
 
 @contextmanager
+def interrupts_end_at_once() -> Iterator[None]:
+    """Let SIGINT end the process, where Python waits for a call to return and then prints a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _handled_by(receive: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         receive(number)

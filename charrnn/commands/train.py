@@ -38,7 +38,7 @@ from charrnn.launcher import relaunch
 from charrnn.measures.baselines import baselines
 from charrnn.model.kernels import choose_kernels
 from charrnn.model.sampling import generators
-from charrnn.runs import CorpusNote, RunFolder, load, read_note
+from charrnn.runs import CorpusNote, RunFolder, is_run, load, read_note
 from charrnn.signals import stops_raised
 from charrnn.text.corpus import Corpus
 from charrnn.training import Result, train_in
@@ -157,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
                 seconds=seconds_of(chosen, config),
             )
         except Interrupted as stopped:
+            if not is_run(out):
+                raise
             with suppress(OSError):  # there may be no terminal any more
                 say(f"{stopped}. To resume: {resuming(out, args.world)}")
             return 128 + stopped.signal

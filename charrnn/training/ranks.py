@@ -5,8 +5,8 @@
     rank 1  follows                  rows 16–31  shards of 16–23 and 24–31
 
 Rank 0 reads the text, writes the run and decides. The others know neither: they wait for a job, do it, and
-answer. With each window they are sent their rows of it and of the state, which is little beside a gradient;
-so they need no disk, and cannot have another text.
+answer. With each window they are sent their rows of it, which are little beside a gradient; so they need no
+disk, and cannot have another text. The state after a window stays with its rows, until a save asks for it.
 
 The sum: each rank weighs its gradient, one flat vector of P numbers, by its part of the rows, and cuts it
 into a part for each rank. Each gets its part of all gradients (Alltoall), adds them in the order of the
@@ -21,7 +21,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -89,38 +89,48 @@ class Ranks:
         self,
         inputs: Array,
         targets: Array,
-        state: Array,
+        state: "Array | Carried",
         seed: Sequence[int] = (),
         rho: Array | None = None,
-    ) -> tuple[float, Array, Array]:
-        """As that of ``Shards``; every rank then has the gradients."""
+    ) -> tuple[float, Array, "Carried"]:
+        """As that of ``Shards``, but the state stays on the ranks; each of them then has the gradients."""
         windows = self._windows(inputs, targets, state, seed, rho)
-        answers = self._world.share("window", windows, self._rank.window)
+        losses = self._world.share("window", windows, self._rank.window)
         loss = 0.0
-        for share, (own, _) in zip(self._shares, answers, strict=True):
+        for share, own in zip(self._shares, losses, strict=True):
             loss += share * own
-        return loss, self._rank.gradients, np.concatenate([after for _, after in answers])
+        return loss, self._rank.gradients, Carried(self._gather_state)
 
-    def sum_alone(self, inputs: Array, targets: Array, state: Array) -> tuple[float, float]:
+    def _gather_state(self) -> Array:
+        return np.concatenate(self._world.share("carried", [()] * self._world.size, self._rank.carried))
+
+    def sum_alone(self, inputs: Array, targets: Array, state: "Carried") -> tuple[float, float]:
         """Send and sum what a step does, without its arithmetic.
 
         Returns: the seconds of the sum, on the slowest rank, and those of the words and answers around it.
         """
         began = time.perf_counter()
         windows = self._windows(inputs, targets, state, (), None)
-        answers = self._world.share("sum_alone", windows, self._rank.sum_alone)
-        seconds: float = max(own for own, _ in answers)
+        seconds: float = max(self._world.share("sum_alone", windows, self._rank.sum_alone))
         return seconds, time.perf_counter() - began - seconds
 
     def _windows(
-        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int], rho: Array | None
+        self,
+        inputs: Array,
+        targets: Array,
+        state: "Array | Carried",
+        seed: Sequence[int],
+        rho: Array | None,
     ) -> list[tuple[Any, ...]]:
-        """What each rank is sent of a window."""
+        """What each rank is sent of a window; of a state that it has, or that is zero, no numbers."""
         narrow = self._model.vocabulary.dtype
         inputs, targets = inputs.astype(narrow), targets.astype(narrow)
+        states: list[Any] = [None] * len(self._rows)
+        if not isinstance(state, Carried):
+            states = [state[r] if state.any() else 0 for r in self._rows]
         return [
-            (inputs[:, r], targets[:, r], state[r], seed, None if rho is None else rho[:, r])
-            for r in self._rows
+            (inputs[:, r], targets[:, r], own, seed, None if rho is None else rho[:, r])
+            for r, own in zip(self._rows, states, strict=True)
         ]
 
     def scorer(self, model: CharRNN, rows: int, T: int) -> Scoring:
@@ -153,11 +163,25 @@ class Ranks:
 
     def take_step(self, norm: float, learning_rate: float) -> None:
         """The parameters are about to move along the gradient of the last batch, which has this norm."""
+        self._rank.keep_state()
         self._world.tell("step", norm, learning_rate)
 
     def send_weights(self) -> None:
         """The parameters and the optimiser's vectors have been replaced."""
         self._world.share("weights", [(self._optimizer.steps,)] * self._world.size, self._rank.weights)
+
+
+class Carried:
+    """The state (B, S) after a window: an array to ``np.asarray``, which has it gathered from the ranks.
+
+    It is that after the last step taken; one by itself, after which no step was taken, is never asked for.
+    """
+
+    def __init__(self, gather: Callable[[], Array]):
+        self._gather = gather
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self._gather()
 
 
 def say_how_rows_are_shared(rows: int, ranks: int, say: Callable[[str], Any]) -> None:
@@ -201,6 +225,7 @@ class Rank:
         own = self._counts[world.rank]
         self._parts = np.empty((world.size, own), self.gradients.dtype)  # this rank's, of all gradients
         self._own = [own] * world.size
+        self._state = self._after = model.initial_state(plan.batch_size)  # after the last step, this window
 
     def __enter__(self) -> Self:
         self._shards.__enter__()
@@ -214,24 +239,43 @@ class Rank:
         return self._shards.nbytes + self._parts.nbytes
 
     def window(
-        self, inputs: Array, targets: Array, state: Array, seed: Sequence[int], rho: Array | None
-    ) -> tuple[float, Array]:
-        """Compute some rows, and sum the gradients of all. Returns: the loss of these, the state after."""
+        self,
+        inputs: Array,
+        targets: Array,
+        state: Array | Literal[0] | None,
+        seed: Sequence[int],
+        rho: Array | None,
+    ) -> float:
+        """Compute some rows, and sum the gradients of all. Returns: the loss of these.
+
+        Arguments:
+            state: what they start from, if that is not the state after the last step.
+        """
         try:
+            if state is not None:
+                self._state[...] = state
             window = inputs.astype(np.intp), targets.astype(np.intp)
-            loss, _, after = self._shards.loss_and_gradients(*window, state, seed, rho)
-            return loss, after
+            loss, _, self._after = self._shards.loss_and_gradients(*window, self._state, seed, rho)
+            return loss
         finally:  # the others are waiting
             self.gradients *= self._share
             self._sum()
 
-    def sum_alone(self, *window: Any) -> tuple[float, Array]:
-        """Sum gradients of zeros. Returns: the seconds it took, and the state as it came."""
+    def keep_state(self) -> None:
+        """The step along the last window is taken: the next one goes on from the state after it."""
+        self._state = self._after
+
+    def carried(self) -> Array:
+        """The state after the last step."""
+        return self._state
+
+    def sum_alone(self, *window: Any) -> float:
+        """Sum gradients of zeros. Returns: the seconds it took."""
         self.gradients[...] = 0  # others would double with each sum
         self._world.wait(self._world.comm.Ibarrier())
         began = time.perf_counter()
         self._sum()
-        return time.perf_counter() - began, window[2]
+        return time.perf_counter() - began
 
     def _sum(self) -> None:
         comm, parts, wait = self._world.comm, self._parts, self._world.wait
@@ -242,6 +286,7 @@ class Rank:
 
     def step(self, norm: float, learning_rate: float) -> None:
         """Take the optimiser's step along the gradient of the last window."""
+        self.keep_state()
         optim.clip(self.gradients, norm, self._config)
         self._optimizer.step(self.gradients, learning_rate)
 

@@ -228,8 +228,8 @@ def _resumed(
     other_rate, ranks = snapshot.state.learning_rate != config.learning_rate, snapshot.state.ranks
     if ranks != trainer.ranks:
         say(
-            f"{ranks} ranks so far, {trainer.ranks} from here: they round otherwise, so the run no longer "
-            "comes to the bits it would have come to"
+            f"{ranks} rank{'s' * (ranks > 1)} so far, {trainer.ranks} from here: they round otherwise, so "
+            "the run no longer comes to the bits it would have come to"
         )
     trainer.stand_at(snapshot)
     notes = [folder.take_up(save, trainer.state)]

@@ -104,7 +104,7 @@ class Trainer:
         self.planned_steps = self.total_steps
         self.optimizer = optim.make_optimizer(model.parameters.flat, config)
         self.average = model.at(self.optimizer.state["average"]) if config.average == "ema" else None
-        self.carried = model.initial_state(self.streams.batch_size)  # (B, S)
+        self.carried: Any = model.initial_state(self.streams.batch_size)  # (B, S), or as ``Ranks`` has it
         self.state = RunState(
             step=0, corpus=corpus.sha256, learning_rate=config.learning_rate, ranks=self.ranks
         )
@@ -333,7 +333,8 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """The run as it stands; its arrays are the run's own."""
-        return Snapshot(self.model, self.optimizer.state, self.carried, self.state, self.config)
+        carried = np.asarray(self.carried)
+        return Snapshot(self.model, self.optimizer.state, carried, self.state, self.config)
 
     def stand_at(self, snapshot: Snapshot) -> None:
         """Stand where a save stood.
@@ -341,8 +342,8 @@ class Trainer:
         Raises:
             RunError: its arrays are not those of this network, optimiser and batch.
         """
-        self.carried = self.model.initial_state(self.streams.batch_size)
-        snapshot.into(self.model, self.optimizer.state, self.carried)
+        self.carried = carried = self.model.initial_state(self.streams.batch_size)
+        snapshot.into(self.model, self.optimizer.state, carried)
         self.state, self.optimizer.steps = snapshot.state, snapshot.state.step
         if snapshot.settings is None:  # of version 0.1, which summed the mean losses of windows
             window, state = self.streams.characters(1), self.state

@@ -47,7 +47,7 @@ class World:
         """
         self.rank, self.size, self.exit_code = rank, size, 2
         self._busy = False  # with a job that the others may still be at
-        self._lost = False  # what they are at is not known any more
+        self._lost: WorkerError | None = None  # why it is not known any more what they are at
         self.stop = StopRequests()
         self.MPI = _mpi(rank, size)
         self.comm = self.MPI.COMM_WORLD
@@ -96,8 +96,12 @@ class World:
             if self.crowded or waited > AT_ONCE:
                 time.sleep(min(waited / 20, 1e-3))
             if self.stop.signal and min(waited, time.monotonic() - self.stop.since) > PATIENCE:
-                self._busy = self._lost = True
-                raise WorkerError(f"{who} has not answered for {PATIENCE:g} seconds")
+                raise self._lose(f"{who} has not answered for {PATIENCE:g} seconds")
+
+    def _lose(self, message: str) -> WorkerError:
+        """From here on what the other ranks are at is not known. Returns: the error that says so."""
+        self._busy, self._lost = True, WorkerError(message)
+        return self._lost
 
     # -- on rank 0 ----------------------------------------------------------------------------------
 
@@ -120,6 +124,8 @@ class World:
             WorkerError: another rank could not do it, or is gone.
             Exception: what ``do`` raises.
         """
+        if self._lost:
+            raise self._lost
         self._busy = True
         self._send([(job, own) for own in words])
         try:
@@ -149,8 +155,7 @@ class World:
         try:
             yield
         except self.MPI.Exception as error:
-            self._busy = self._lost = True
-            raise WorkerError(f"the ranks have lost touch with one another: {error}") from None
+            raise self._lose(f"the ranks have lost touch with one another: {error}") from None
 
 
 def _mpi(rank: int, size: int) -> Any:

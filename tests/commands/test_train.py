@@ -32,6 +32,14 @@ def test_train_says_how_it_went(cli, text_file, tmp_path, monkeypatch):
     assert cli(*more[1].split(), "--length", 10).code == 0
 
 
+def test_a_signal_before_the_run_begins_promises_nothing_to_resume(cli, text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("charrnn.commands.train.Bar", lambda **_: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = cli("train", text_file, "--out", tmp_path / "run", *TINY)
+    assert outcome.code == 128 + signal.SIGTERM
+    assert outcome.err == "charrnn train: stopped before training began\n"
+    assert "--resume" not in outcome.out
+
+
 def test_a_run_is_named_after_its_text_or_the_bundled_one(cli, text_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli("train", text_file, "--max-steps", 2, *TINY).code == 0

@@ -36,13 +36,15 @@ def once(words):
 class Job:
     """A command under mpiexec: some ranks of it."""
 
-    def __init__(self, ranks, *words, last_rank=("-m", "charrnn")):
+    def __init__(self, ranks, *words, first_rank=("-m", "charrnn"), last_rank=("-m", "charrnn")):
         pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
         if MPIEXEC is None:
             pytest.skip("there is no mpiexec: pip install mpich")
         self.mark = uuid.uuid4().hex
         words = once(words)
-        command = [MPIEXEC, "-n", str(ranks - 1), sys.executable, "-m", "charrnn", *words]
+        command = [MPIEXEC, "-n", "1", sys.executable, *first_rank, *words]
+        if ranks > 2:
+            command += [":", "-n", str(ranks - 2), sys.executable, "-m", "charrnn", *words]
         command += [":", "-n", "1", sys.executable, *last_rank, *words]
         env = os.environ | {"PYTHONPATH": str(ROOT), "MARK": self.mark}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -89,6 +91,8 @@ FORMS = {
     "sgd, plateau": (2, ["--optimizer", "sgd", "--clip-value", 0.01, "--schedule", "plateau"]),
     "average": (3, ["--average", "ema", "--schedule", "constant"]),
     "double": (2, ["--dtype", "float64", "--batch-size", 3]),
+    "stateless": (2, ["--stateless"]),
+    "documents": (3, ["--documents", "line", "--val-fraction", 0.2]),
     "numba": (2, ["--kernels", "numba", "--cell", "gru"]),
 }
 
@@ -272,8 +276,7 @@ def test_bench_measures_ranks():
     for point in report["points"]:
         assert point["sum_seconds"] > 0 < point["words_seconds"]
         assert point["sum_bytes"] == 4 * (61 * 8 + 8 * 8 + 8 + 8 * 61 + 61)
-        tokens, state = 2 * 4 * point["batch_size"], 4 * 8 * point["batch_size"]
-        assert point["words_bytes"] == (tokens + state) // 3
+        assert point["words_bytes"] == 2 * 4 * point["batch_size"] // 3
     assert len(report["predicted"]) == 18
 
 
@@ -303,11 +306,57 @@ def test_words_of_another_rank_do_not_count_and_that_is_said(text_file, tmp_path
     assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
+def test_another_version_on_a_rank_is_refused(text_file, tmp_path):
+    script = "import sys; from charrnn import cli; cli.__version__ = '0.1'; sys.exit(cli.main())"
+    job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", last_rank=("-c", script))
+    code, out, err = job.end()
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn: rank 1 runs charrnn 0.1, rank 0 ")
+    assert err.count("\n") == 1
+
+
 def test_other_commands_run_on_the_first_rank_alone(text_file):
     code, out, err = Job(2, "gradcheck", "--hidden-size", 3).end()
     assert code == 0
     assert out.count("All agree") == 1
     assert err == "2 ranks were started, of which charrnn gradcheck uses one\n"
+
+
+EARLY = """
+import os, signal, sys
+from charrnn import cli
+from charrnn.training import world
+original = {place}
+def stopped(*words):
+    os.kill(os.getpid(), signal.{number})
+    return original(*words)
+{place} = stopped
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_while_ranks_begin_ends_them(text_file, tmp_path, number):
+    for place, words in (("world.Witness", []), ("cli.parse", ["charrnn: stopped"])):
+        script = EARLY.format(place=place, number=number)
+        job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", first_rank=("-c", script))
+        code, out, err = job.end()
+        assert code != 0
+        assert "Traceback" not in err
+        if words:
+            assert (code, out, err.splitlines()) == (128 + getattr(signal, number), "", words)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_without_mpi4py_ends_the_job_with_a_line(text_file, tmp_path):
+    script = "import sys; sys.modules['mpi4py'] = None; from charrnn.cli import main; sys.exit(main())"
+    job = Job(2, "train", text_file, *SMALL, "--out", tmp_path / "run", last_rank=("-c", script))
+    code, _, err = job.end()
+    assert code != 0
+    (line,) = [line for line in err.splitlines() if line.startswith("charrnn")]
+    assert line.startswith("charrnn: rank 1 on ")
+    assert "pip install 'charrnn-numpy[mpi]' mpich" in line
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 # -- without MPI ------------------------------------------------------------------------------------
@@ -348,8 +397,11 @@ def test_without_mpi4py_it_says_what_to_install(cli, monkeypatch, text_file, tmp
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *what: killed.append(what))
     outcome = cli("train", text_file, "--out", tmp_path / "run")
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert "pip install 'charrnn-numpy[mpi]' mpich" in outcome.err
+    assert killed == [(os.getpid(), signal.SIGTERM)]  # so that the launcher ends the other ranks
     assert not (tmp_path / "run").exists()
