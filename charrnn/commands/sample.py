@@ -208,10 +208,10 @@ class Output:
         """Write one text, its characters as they are drawn."""
         decode, text = self.model.vocabulary.decode_bytes, list[int]()
         waiting = threading.Timer(PATIENCE, warn, ["numba compiles for the first text on this machine"])
-        if choose_for_text(self.config) == "numba":
-            waiting.start()
         drawn = self.model.draw(self.start, self.config)
         self.writer.write(decode(self.prime))
+        if choose_for_text(self.config) == "numba":
+            waiting.start()
         while True:
             try:
                 piece = next(drawn)
